@@ -1,0 +1,3 @@
+from iotd.cli import main
+
+main()

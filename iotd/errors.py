@@ -1,0 +1,97 @@
+"""The errors of iotd: one tree, whose leaves carry what to do about them.
+
+``retriable``   the same call may succeed later, unchanged
+``rediscover``  it may succeed at once, on another node: ask the watcher which one is master now
+``exit_code``   what the command line ends with when this reaches it (sysexits.h)
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class IotdError(Exception):
+    """Something iotd can name. The message says what happened, to what, and what to do."""
+
+    retriable: ClassVar[bool] = False
+    rediscover: ClassVar[bool] = False
+    exit_code: ClassVar[int] = 70  # EX_SOFTWARE
+
+
+class UsageError(IotdError):
+    """The command or call itself is wrong: an unknown node, location or time."""
+
+    exit_code = 64  # EX_USAGE
+
+
+class ConfigError(IotdError):
+    """The configuration can't be used; nothing mends this but an edit."""
+
+    exit_code = 78  # EX_CONFIG
+
+
+class StateError(IotdError):
+    """The state directory can't be used: held by another iotd, unreadable, damaged."""
+
+    exit_code = 73  # EX_CANTCREAT
+
+
+class StackError(IotdError):
+    """A server could not be started, stopped or reached by the stack."""
+
+    exit_code = 69  # EX_UNAVAILABLE
+
+
+class ShardError(IotdError):
+    """One location's Redis did not do what it was asked."""
+
+    exit_code = 69
+
+
+class ShardUnavailable(ShardError):
+    """No answer, a broken connection, or a node that is loading or out of memory."""
+
+    retriable = True
+
+
+class NotMaster(ShardError):
+    """The node does not (any longer) accept writes: another one is master, or soon will be."""
+
+    retriable = True
+    rediscover = True
+
+
+class ShardMisconfigured(ShardError):
+    """The node answers, and will go on refusing until someone changes it: credentials, no TimeSeries module."""
+
+    retriable = True
+
+
+class ArchiveError(IotdError):
+    """The archive did not take or give what it was asked."""
+
+    exit_code = 69
+
+
+class ArchiveUnavailable(ArchiveError):
+    """The archive can't answer now: network, 5xx, 429. ``retry_after`` is in seconds, when the server named it."""
+
+    retriable = True
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ArchiveRefused(ArchiveError):
+    """The archive refuses us until someone mends the token, organisation or bucket: hold, never drop."""
+
+    retriable = True
+
+
+class ArchiveRejected(ArchiveError):
+    """The archive refuses these very points (400, 422), whoever sends them and whenever."""
+
+
+class ArchiveTooLarge(ArchiveError):
+    """The body was larger than the archive accepts (413): send it in halves."""

@@ -1,0 +1,267 @@
+"""The settings tree: every setting with its default, its bounds and what it means."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from iotd.sensors import UNITS
+from iotd.settings.values import Duration, HostPort
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Section(BaseModel):
+    """A table of the configuration; an unknown key in it is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Sensors(Section):
+    """Which sensors there are, and how often each is read."""
+
+    types: tuple[str, ...] = tuple(UNITS)
+    per_type: Annotated[int, Field(ge=1, le=100_000)] = 3
+    """Sensors of each type in each location, numbered from 1."""
+    interval: Duration = timedelta(seconds=1)
+    """Time between two readings of a sensor; readings lie on whole multiples of it since the epoch."""
+
+    @field_validator("types")
+    @classmethod
+    def _known(cls, types: tuple[str, ...]) -> tuple[str, ...]:
+        if not types or (unknown := [t for t in types if t not in UNITS]):
+            raise ValueError(f"unknown sensor type {', '.join(unknown)!r}; known are {', '.join(UNITS)}")
+        return types
+
+    @field_validator("interval")
+    @classmethod
+    def _whole_ms(cls, interval: timedelta) -> timedelta:
+        if interval < timedelta(milliseconds=1) or interval.microseconds % 1000:
+            raise ValueError("the interval must be a whole number of milliseconds, at least 1ms")
+        return interval
+
+
+class Simulator(Section):
+    """The simulated building."""
+
+    seed: int = 1
+    catch_up: Duration = timedelta(hours=1)
+    """What a sensor remembers at its full rate while iotd does not run; what is older it keeps at history_step."""
+    history_days: Annotated[float, Field(ge=0, le=3650)] = 7
+    history_step: Duration = timedelta(seconds=10)
+
+
+class ShardNodes(Section):
+    """Where one location's servers are, when not at the default place."""
+
+    master: HostPort | None = None
+    replica: HostPort | None = None
+    sentinels: tuple[HostPort, ...] | None = None
+    service: str | None = None
+    """The name under which the Sentinels watch the master; default: the location."""
+
+
+class Topology(Section):
+    """Hosts and ports of all servers; the n-th location gets the n-th pair of ports."""
+
+    host: str = "127.0.0.1"
+    redis_port: Port = 6379
+    sentinel_port: Port = 26379
+    port_offset: Annotated[int, Field(ge=0, le=60000)] = 0
+    """Moves every default port, InfluxDB's too, so that two systems on one machine never meet."""
+    shards: dict[str, ShardNodes] = {}
+    address_map: dict[str, HostPort] = {}
+    """Name or address as a Sentinel says it (``172.18.0.5:6379``, ``redis-salon-master:6379``) → where we reach it."""
+
+
+class Credentials(Section):
+    """How we identify ourselves to a server."""
+
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    tls: bool = False
+    tls_ca_file: Path | None = None
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Credentials:
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("set password or password_file, not both")
+        return self
+
+    def read_password(self) -> str | None:
+        """The password, read anew from its file each time, so that a changed one is taken up."""
+        if self.password_file is not None:
+            return self.password_file.read_text().strip()
+        return self.password.get_secret_value() if self.password is not None else None
+
+
+class Redis(Credentials):
+    """Connections to the shards, and how series are made."""
+
+    connect_timeout: Duration = timedelta(seconds=1)
+    response_timeout: Duration = timedelta(seconds=3)
+    """A write without any answer for so long means: the node is as good as dead, ask which one is master."""
+    retention: Duration = timedelta(days=8)
+    chunk_bytes: Annotated[int, Field(ge=48, le=1048576, multiple_of=8)] = 4096
+
+
+class Sentinel(Credentials):
+    """The Sentinels: how we ask them, and how the stack configures them."""
+
+    timeout: Duration = timedelta(milliseconds=500)
+    poll_interval: Duration = timedelta(seconds=5)
+    """Polling is the backstop; what happens is heard by Pub/Sub."""
+    probe_interval: Duration = timedelta(milliseconds=20)
+    """Time between two looks at the nodes' roles while a master is in doubt."""
+    quorum: Annotated[int, Field(ge=1)] = 2
+    down_after: Duration = timedelta(milliseconds=1000)
+    failover_timeout: Duration = timedelta(seconds=5)
+
+
+class Queue(Section):
+    """The bounded queue between sources, shards and archive."""
+
+    memory: ByteSize = ByteSize(64 * 1024 * 1024)
+    """One capacity for the whole process, shared by all lanes and the archiver."""
+    future_tolerance: Duration = timedelta(seconds=60)
+    """A reading further ahead of our clock goes to the dead-letter file: retention counts from the largest time in
+    a series, so that one such reading would expire all others (TS.ADD documentation, RETENTION)."""
+
+
+class Spool(Section):
+    """The journal on disk of what is not yet confirmed."""
+
+    limit: ByteSize = ByteSize(1024**3)
+    """Per shard, so that one shard's outage never takes another one's room."""
+    keep: ByteSize = ByteSize(256 * 1024**2)
+    """Per shard: confirmed batches that the archive does not hold yet are kept up to so many bytes,
+    to write them again should a shard lose all its nodes' data."""
+    on_full: Literal["block", "confirm_on_master"] = "block"
+    sync: Literal["full", "normal"] = "full"
+    """full: handing over returns after fsync, and survives a power cut; normal: it survives a killed process."""
+
+
+class Writer(Section):
+    """Writing into the shards."""
+
+    in_flight: ByteSize = ByteSize(4 * 1024 * 1024)
+    """Bytes sent to a shard and not yet answered."""
+    confirm: Literal["auto", "waitaof", "wait"] = "auto"
+    """auto: WAITAOF 1 1, and WAIT 1 where a node keeps no append-only file."""
+
+
+class Archive(Section):
+    """Moving readings from the shards into the long-term archive."""
+
+    sink: Literal["auto", "influxdb", "embedded", "none"] = "auto"
+    """auto: InfluxDB where one is configured or the stack runs one, else the embedded archive."""
+    interval: Duration = timedelta(minutes=5)
+    batch: Annotated[int, Field(ge=100, le=100_000)] = 5_000
+    """Points in one write."""
+    in_flight: Annotated[int, Field(ge=1, le=64)] = 4
+    """Writes under way at once."""
+
+
+class InfluxDB(Section):
+    """The InfluxDB 2 server."""
+
+    url: str | None = None
+    """None: the one that the stack runs, when it runs one."""
+    port: Port = 8086
+    org: str = "tp_iot"
+    bucket: str = "sensors_archive"
+    username: str = "admin"
+    password: SecretStr = SecretStr("strongpassword")
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    timeout: Duration = timedelta(seconds=10)
+
+    @model_validator(mode="after")
+    def _one_token(self) -> InfluxDB:
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("set token or token_file, not both")
+        return self
+
+
+class Stack(Section):
+    """The servers that `iotd stack` starts."""
+
+    backend: Literal["auto", "process", "docker"] = "auto"
+    redis_dir: Path | None = None
+    """A folder with redis-server and redistimeseries.so (or bin/ and lib/ holding them); None: search, then fetch."""
+    influxd: Path | None = None
+    """The influxd binary; None: search PATH and the cache."""
+    start_timeout: Duration = timedelta(seconds=60)
+    maxmemory: ByteSize | None = None
+
+
+class Log(Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    """auto: for people on a terminal, JSON lines otherwise."""
+
+
+class Shutdown(Section):
+    """How the daemon ends."""
+
+    drain: Duration = timedelta(seconds=10)
+    """After SIGTERM, how long the writers may go on until all is confirmed; the spool keeps the rest."""
+
+
+class Tree(Section):
+    """All settings."""
+
+    locations: tuple[str, ...] = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
+    state_dir: Path | None = None
+    """None: $STATE_DIRECTORY (systemd), else the user's state folder (XDG)."""
+    sensors: Sensors = Sensors()
+    simulator: Simulator = Simulator()
+    topology: Topology = Topology()
+    redis: Redis = Redis()
+    sentinel: Sentinel = Sentinel()
+    queue: Queue = Queue()
+    spool: Spool = Spool()
+    writer: Writer = Writer()
+    archive: Archive = Archive()
+    influxdb: InfluxDB = InfluxDB()
+    stack: Stack = Stack()
+    log: Log = Log()
+    shutdown: Shutdown = Shutdown()
+
+    @field_validator("locations")
+    @classmethod
+    def _named(cls, locations: tuple[str, ...]) -> tuple[str, ...]:
+        if not locations:
+            raise ValueError("name at least one location")
+        if len(set(locations)) != len(locations):
+            raise ValueError("a location is named twice")
+        for name in locations:
+            if not re.fullmatch(r"[\w-]+", name):
+                raise ValueError(f"{name!r}: use letters, digits, _ and - (the name becomes part of Redis keys)")
+        return locations
+
+    @model_validator(mode="after")
+    def _places(self) -> Tree:
+        # imported here: a topology is made from settings, and checked while they are made
+        from iotd.topology import topology  # noqa: PLC0415
+
+        if unknown := [name for name in self.topology.shards if name not in self.locations]:
+            raise ValueError(f"topology.shards.{unknown[0]}: no such location in locations")
+        places: dict[tuple[str, int], str] = {}
+        for shard in topology(self).shards:
+            for node in shard.nodes:
+                if (other := places.setdefault(node.address, node.name)) != node.name:
+                    raise ValueError(
+                        f"{other} and {node.name} both have the address {node.address}; "
+                        f"give one of them another in topology.shards.{shard.location}"
+                    )
+        return self

@@ -1,0 +1,118 @@
+"""Which servers there are: names, roles and addresses, derived from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from iotd.errors import UsageError
+from iotd.settings.values import Address
+
+if TYPE_CHECKING:
+    from iotd.settings.tree import Tree
+
+Role = Literal["master", "replica", "sentinel", "influxdb"]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One server. ``role`` is the one it starts with: a failover swaps master and replica."""
+
+    name: str
+    role: Role
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One location's servers; ``service`` is the name under which its Sentinels watch the master."""
+
+    location: str
+    service: str
+    master: Node
+    replica: Node
+    sentinels: tuple[Node, ...]
+
+    @property
+    def redis(self) -> tuple[Node, Node]:
+        return (self.master, self.replica)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return (self.master, self.replica, *self.sentinels)
+
+    def name_of(self, address: Address) -> str:
+        """The node's name at that address, or the address itself when it is none of ours."""
+        return next((n.name for n in self.nodes if n.address == address), str(address))
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """All servers of one system."""
+
+    shards: tuple[Shard, ...]
+    influxdb: Node
+
+    @property
+    def nodes(self) -> Iterator[Node]:
+        for shard in self.shards:
+            yield from shard.nodes
+        yield self.influxdb
+
+    def shard(self, location: str) -> Shard:
+        """The shard of a location.
+
+        Raises:
+            UsageError: there is no such location.
+        """
+        for shard in self.shards:
+            if shard.location == location:
+                return shard
+        known = ", ".join(s.location for s in self.shards)
+        raise UsageError(f"no location {location!r}; there are {known}")
+
+    def node(self, name: str) -> Node:
+        """The node of that name.
+
+        Raises:
+            UsageError: there is no such node.
+        """
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        known = ", ".join(n.name for n in self.nodes)
+        raise UsageError(f"no node {name!r}; there are {known}")
+
+
+SENTINELS = 3
+"""Sentinels per shard: with fewer, one that dies leaves no majority (Redis Sentinel documentation)."""
+
+
+def topology(settings: Tree) -> Topology:
+    """The servers that the settings describe."""
+    t = settings.topology
+    shards = []
+    for i, location in enumerate(settings.locations):
+        own = t.shards.get(location)
+        master = own.master if own else None
+        replica = own.replica if own else None
+        sentinels = own.sentinels if own else None
+        if sentinels is None:
+            base = t.sentinel_port + t.port_offset + SENTINELS * i
+            sentinels = tuple(Address(t.host, base + n) for n in range(SENTINELS))
+        port = t.redis_port + t.port_offset + 2 * i
+        shards.append(
+            Shard(
+                location=location,
+                service=(own.service if own else None) or location,
+                master=Node(f"redis-{location}-master", "master", master or Address(t.host, port)),
+                replica=Node(f"redis-{location}-replica", "replica", replica or Address(t.host, port + 1)),
+                sentinels=tuple(
+                    Node(f"sentinel-{location}-{n}", "sentinel", address)
+                    for n, address in enumerate(sentinels, start=1)
+                ),
+            )
+        )
+    influxdb = Node("influxdb", "influxdb", Address(t.host, settings.influxdb.port + t.port_offset))
+    return Topology(tuple(shards), influxdb)
