@@ -87,7 +87,7 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
         raise ConfigError(f"{where}: can't be read: {e.strerror}") from None
 
 
-class Settings(Tree, BaseSettings):  # type: ignore[misc]  # one configures a section, the other its sources
+class Settings(Tree, BaseSettings):
     """All settings, with where they came from taken into account; make one with :func:`load`."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
