@@ -1,0 +1,193 @@
+"""One connection to one Redis or Sentinel: no pool, no hidden retries, errors of our own tree.
+
+redis-py makes the connection (authentication, TLS) and hiredis parses the replies; what redis-py's clients do
+beyond that, retrying and rediscovering inside a call, would hide a failover from the writer (redis-py #3874,
+#3560), so none of it is used. RESP2, because its TS.RANGE replies carry values as the bytes that go into line
+protocol unchanged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import hiredis
+import redis.exceptions as rx
+from redis.asyncio.connection import Connection as RedisConnection
+from redis.asyncio.connection import SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from iotd.errors import ConfigError, IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
+from iotd.settings.tree import Credentials
+from iotd.settings.values import Address
+
+Argument = bytes | str | int | float
+
+_NOT_MASTER = ("READONLY", "UNBLOCKED", "MASTERDOWN", "You can't write against a read only replica")
+_PASSING = ("LOADING", "OOM", "NOREPLICAS", "MISCONF", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "max number of clients")
+_OURS_TO_MEND = ("NOAUTH", "NOPERM", "WRONGPASS", "unknown command", "Authentication")
+
+
+def shard_error(error: BaseException, where: str) -> IotdError:
+    """The leaf of our tree that an error reply or a broken connection stands for.
+
+    Args:
+        error: what redis-py raised, or returned as an element of a reply.
+        where: the node and what it was asked, for the message.
+    """
+    text = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+    # redis-py strips some codes from the text and puts them into the type
+    if isinstance(error, rx.ReadOnlyError) or any(mark in text for mark in _NOT_MASTER):
+        return NotMaster(f"{where}: {text}")
+    if isinstance(error, rx.AuthenticationError | rx.NoPermissionError) or any(mark in text for mark in _OURS_TO_MEND):
+        return ShardMisconfigured(f"{where}: {text}; check the user, its rights and that TimeSeries is loaded")
+    if (
+        isinstance(error, rx.ConnectionError | rx.TimeoutError | rx.OutOfMemoryError | OSError | TimeoutError)
+        or any(mark in text for mark in _PASSING)
+    ):  # fmt: skip
+        return ShardUnavailable(f"{where}: {text}")
+    return ShardError(f"{where}: {text}")
+
+
+class Connection:
+    """A connection that is used until it breaks, then closed for good; open another."""
+
+    def __init__(self, address: Address, link: RedisConnection, response_timeout: float) -> None:
+        self.address = address
+        self._link = link
+        self._response_timeout = response_timeout
+
+    @classmethod
+    async def open(
+        cls, address: Address, credentials: Credentials, *, connect_timeout: float, response_timeout: float
+    ) -> Connection:
+        """Connects and authenticates.
+
+        Args:
+            connect_timeout: seconds, for connecting and authenticating together.
+            response_timeout: seconds that :meth:`call` and :meth:`call_many` wait for a reply.
+
+        Raises:
+            ShardUnavailable: no connection within the time, or the node is loading.
+            ShardMisconfigured: the node refuses our credentials.
+            ConfigError: the password file can't be read.
+        """
+        try:
+            password = credentials.read_password()
+        except OSError as e:
+            raise ConfigError(f"{credentials.password_file}: can't be read ({e.strerror}); fix password_file") from None
+        options: dict[str, Any] = {
+            "host": address.host,
+            "port": address.port,
+            "username": credentials.username,
+            "password": password,
+            "protocol": 2,
+            "retry": Retry(NoBackoff(), 0),
+            "socket_timeout": None,
+            "socket_connect_timeout": connect_timeout,
+            "driver_info": None,
+        }
+        if credentials.tls:
+            options |= {
+                "ssl_ca_certs": credentials.tls_ca_file and str(credentials.tls_ca_file),
+                "ssl_certfile": credentials.tls_cert_file and str(credentials.tls_cert_file),
+                "ssl_keyfile": credentials.tls_key_file and str(credentials.tls_key_file),
+            }
+        link = (SSLConnection if credentials.tls else RedisConnection)(**options)
+        try:
+            async with asyncio.timeout(connect_timeout):
+                await link.connect()  # type: ignore[no-untyped-call]
+        except (rx.RedisError, OSError, TimeoutError) as e:
+            await link.disconnect(nowait=True)
+            raise shard_error(e, f"{address}: can't connect") from None
+        return cls(address, link, response_timeout)
+
+    async def call(self, *args: Argument, timeout: float | None = None) -> Any:
+        """One command and its reply; bulk strings are bytes.
+
+        Args:
+            timeout: seconds to wait for the reply; None: the connection's ``response_timeout``.
+
+        Raises:
+            ShardError: a leaf of it, for an error reply, a broken connection or no reply in time; after the
+                latter two the connection is closed.
+        """
+        (reply,) = await self.call_many((args,), timeout=timeout)
+        if isinstance(reply, BaseException):
+            raise shard_error(reply, f"{self.address}: {_name(args)}")
+        return reply
+
+    async def call_many(self, commands: Sequence[Sequence[Argument]], *, timeout: float | None = None) -> list[Any]:
+        """Commands in one round trip, and their replies in order; error replies are in the list as exceptions.
+
+        Raises:
+            ShardUnavailable: the connection broke, or not all replies came in time; it is closed then.
+        """
+        if not commands:
+            return []
+        where = f"{self.address}: {_name(commands[0])}"
+        try:
+            self._require_open()
+            async with asyncio.timeout(self._response_timeout if timeout is None else timeout):
+                await self._link.send_packed_command([pack(c) for c in commands], False)
+                return [await self._reply() for _ in commands]
+        except (rx.RedisError, OSError, TimeoutError) as e:
+            self.abort()
+            raise shard_error(e, where) from None
+
+    async def send(self, packed: Iterable[bytes]) -> None:
+        """Commands already in RESP, handed to the socket; returns when the socket's buffer has room again.
+
+        Raises:
+            ShardUnavailable: the connection is broken; it is closed then.
+        """
+        try:
+            self._require_open()
+            await self._link.send_packed_command(packed, False)
+        except (rx.RedisError, OSError) as e:
+            self.abort()
+            raise shard_error(e, f"{self.address}: sending") from None
+
+    async def receive(self) -> Any:
+        """The next reply, however long it takes; an error reply is returned as an exception.
+
+        Raises:
+            ShardUnavailable: the connection is broken; it is closed then.
+        """
+        try:
+            return await self._reply()
+        except (rx.RedisError, OSError) as e:
+            self.abort()
+            raise shard_error(e, f"{self.address}: receiving") from None
+
+    def _require_open(self) -> None:
+        # redis-py would silently connect anew: to whom, and with which replies outstanding, nobody would know
+        if not self._link.is_connected:
+            raise rx.ConnectionError("the connection was closed")
+
+    async def _reply(self) -> Any:
+        try:
+            return await self._link.read_response(disable_decoding=True, timeout=math.inf)
+        except rx.ResponseError as e:
+            return e
+
+    def abort(self) -> None:
+        """Closes the connection at once; what was not sent is gone, a call under way fails."""
+        if self._link.is_connected:
+            self._link._close()  # type: ignore[no-untyped-call]  # redis-py's only way to close that awaits nothing
+
+    async def close(self) -> None:
+        """Closes the connection; it may be broken already."""
+        await self._link.disconnect(nowait=True)
+
+
+def pack(command: Sequence[Argument]) -> bytes:
+    """A command in RESP, as bytes for :meth:`Connection.send`."""
+    return hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub knows tuples of one kind only
+
+
+def _name(command: Sequence[Argument]) -> str:
+    return " ".join(p.decode() if isinstance(p, bytes) else str(p) for p in command[:1])
