@@ -88,10 +88,14 @@ class Roster(Sequence[Sensor]):
         return isinstance(other, Roster) and self._sensors == other._sensors
 
     def __hash__(self) -> int:
-        return hash(self._sensors)
+        return self._hash
 
     def __repr__(self) -> str:
         return f"Roster({self.location!r}, {len(self)} sensors)"
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self._sensors)  # once: a roster may hold many thousands
 
     @cached_property
     def keys(self) -> tuple[bytes, ...]:

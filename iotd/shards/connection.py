@@ -186,7 +186,8 @@ class Connection:
 
 def pack(command: Sequence[Argument]) -> bytes:
     """A command in RESP, as bytes for :meth:`Connection.send`."""
-    return hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub knows tuples of one kind only
+    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub knows one kind only
+    return packed
 
 
 def _name(command: Sequence[Argument]) -> str:

@@ -1,0 +1,74 @@
+"""The one capacity in bytes that ingest and archive share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+
+class Budget:
+    """Counts bytes held in memory against one capacity.
+
+    Ingest takes what is free and never waits: what does not fit stays in the spool. The archiver waits, and may hold
+    at most half, so that an archive of all history never takes the room of live readings.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.used = 0
+        self._archive = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def take(self, size: int) -> bool:
+        """Takes ``size`` bytes for ingest if they are free; False otherwise."""
+        if self.used + size > self.capacity:
+            return False
+        self.used += size
+        return True
+
+    def give(self, size: int) -> None:
+        """Gives back bytes that :meth:`take` took."""
+        self.used -= size
+        self._wake()
+
+    async def acquire(self, size: int) -> None:
+        """Takes ``size`` bytes for the archiver, waiting in order until they are free.
+
+        One request larger than the archiver's half is let through alone, or it would wait for ever.
+        """
+        if not self._waiting and self._fits(size):
+            self._hold(size)
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release(size)
+            raise
+
+    def release(self, size: int) -> None:
+        """Gives back bytes that :meth:`acquire` took."""
+        self._archive -= size
+        self.used -= size
+        self._wake()
+
+    def _fits(self, size: int) -> bool:
+        if self._archive == 0:
+            return self.used + min(size, self.capacity // 2) <= self.capacity
+        return self._archive + size <= self.capacity // 2 and self.used + size <= self.capacity
+
+    def _hold(self, size: int) -> None:
+        self._archive += size
+        self.used += size
+
+    def _wake(self) -> None:
+        while self._waiting:
+            size, turn = self._waiting[0]
+            if not turn.cancelled():
+                if not self._fits(size):
+                    return
+                self._hold(size)
+                turn.set_result(None)
+            self._waiting.popleft()

@@ -1,0 +1,104 @@
+"""The bounded queue: where sources hand over, and where shards, archive and status find the lanes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from time import time_ns
+
+import numpy as np
+import structlog
+
+from iotd.pipeline.budget import Budget
+from iotd.pipeline.deadletter import DeadLetters
+from iotd.pipeline.lane import Lane
+from iotd.pipeline.spool import Spool
+from iotd.sensors import Batch, Roster
+from iotd.settings.tree import Tree
+from iotd.sources.source import Span
+from iotd.wire import Packer
+
+log = structlog.get_logger(__name__)
+
+
+class Queue:
+    """One capacity, a lane per location, the spool behind all of them."""
+
+    def __init__(
+        self,
+        settings: Tree,
+        state: Path,
+        rosters: Iterable[Roster],
+        now_ms: Callable[[], int] = lambda: time_ns() // 1_000_000,
+    ) -> None:
+        """Opens the spool in the state directory; call it with the event loop running.
+
+        Raises:
+            StateError: the spool can't be opened.
+        """
+        self.spool = Spool(state / "spool.sqlite", settings.spool.sync)
+        self.budget = Budget(settings.queue.memory)
+        self.dead_letters = DeadLetters(state / "dead-letters" / "readings.jsonl")
+        self.lanes: dict[str, Lane] = {}
+        self._packers: dict[Roster, Packer] = {}
+        self._now_ms = now_ms
+        self._tolerance = round(settings.queue.future_tolerance.total_seconds() * 1000)
+        for roster in rosters:
+            self.lanes[roster.location] = Lane(roster.location, self.spool, self.budget, settings.spool)
+            self._packers[roster] = Packer(roster)
+
+    async def put(self, batch: Batch) -> None:
+        """Takes over a batch: when this returns it is in the spool, and iotd answers for it.
+
+        A reading from the future, or one whose value is not finite, goes to the dead-letter file instead: the first
+        would make Redis expire all others of its series, the second no store can hold.
+        """
+        batch = await self._sound(batch)
+        if len(batch):
+            await self.lanes[batch.location].put(self._packer(batch.roster).pack(batch))
+
+    def position(self, location: str) -> Span | None:
+        """First and last time (ms) handed over for a location so far; None when there is none."""
+        return self.lanes[location].span
+
+    def ticket(self, location: str) -> int:
+        """What the archiver shows again, in :meth:`archived`, when it has archived all that is confirmed now."""
+        return self.lanes[location].confirmed
+
+    def archived(self, location: str, ticket: int) -> None:
+        """The archive holds all that was confirmed when the ticket was given: the spool need not keep it longer."""
+        self.lanes[location].archive(ticket)
+
+    async def drained(self) -> None:
+        """Returns when everything handed over is confirmed."""
+        await asyncio.gather(*(lane.drained() for lane in self.lanes.values()))
+
+    async def close(self) -> None:
+        await self.spool.close()
+
+    def _packer(self, roster: Roster) -> Packer:
+        if roster not in self._packers:
+            self._packers[roster] = Packer(roster)
+        return self._packers[roster]
+
+    async def _sound(self, batch: Batch) -> Batch:
+        latest = self._now_ms() + self._tolerance
+        for reason, bad in (
+            ("not a finite number", ~np.isfinite(batch.values)),
+            (f"more than {self._tolerance} ms in the future", batch.times > latest),
+        ):
+            if bad.any():
+                await self._refuse(batch.take(bad), reason)
+                batch = batch.take(~bad)
+                if not len(batch):
+                    break
+        return batch
+
+    async def _refuse(self, batch: Batch, reason: str) -> None:
+        letters = [
+            {"location": batch.location, "key": batch.roster.keys[s].decode(), "time": t, "value": repr(v)}
+            for s, t, v in zip(batch.series.tolist(), batch.times.tolist(), batch.values.tolist(), strict=True)
+        ]
+        await asyncio.to_thread(self.dead_letters.add, letters, reason)
+        log.warning("readings_refused", location=batch.location, count=len(letters), reason=reason)

@@ -1,0 +1,159 @@
+"""The fence: what a node holds for certain.
+
+``iotd:fence:{producer}`` is set to a sequence after all replies up to it were good, on the same server that gave
+them. Replication and the append-only file are in order, so on whatever node the fence is found, everything up to it
+is there too: replay begins behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+import structlog
+
+from iotd.errors import ShardUnavailable
+from iotd.pipeline.lane import Lane
+from iotd.settings.tree import Tree
+from iotd.settings.values import Address
+from iotd.shards.connection import Connection, shard_error
+from iotd.shards.watcher import Watcher
+
+log = structlog.get_logger(__name__)
+
+Late = Callable[[str, int, int], Awaitable[None]]
+"""Told (location, first ms, last ms), before the fence passes them, of readings that came after newer ones."""
+
+_WAIT_MS = 2_000
+_AOF_PATIENCE = 5
+"""So many waits in vain for the replica's fsync while it does receive: it keeps no append-only file, or a slow one."""
+
+
+class Fence:
+    """Sets the fence of one producer on one master, over a connection of its own, and waits until it holds."""
+
+    def __init__(
+        self, connection: Connection, producer: str, lane: Lane, *, watcher: Watcher, late: Late, settings: Tree
+    ) -> None:
+        self._connection = connection
+        self._key = f"iotd:fence:{producer}"
+        self._lane = lane
+        self._watcher = watcher
+        self._late = late
+        self._response_timeout = settings.redis.response_timeout.total_seconds()
+        self._on_full = settings.spool.on_full
+        self._by: Literal["waitaof", "wait"] = "wait" if settings.writer.confirm == "wait" else "waitaof"
+        self._may_fall_back = settings.writer.confirm == "auto"
+        self._standing: int | None = None
+        self._in_vain = 0
+        self._warned_full = False
+
+    async def read(self) -> int | None:
+        """The last sequence up to which this node holds everything, or None when it has no fence of ours."""
+        said = await self._connection.call("GET", self._key)
+        self._standing = None if said is None else int(said)
+        return self._standing
+
+    async def keep_confirming(self) -> None:
+        """Confirms what is applied, for ever.
+
+        Raises:
+            ShardUnavailable: no answer, or the data was exchanged under us (FLUSHALL, an older dump).
+            NotMaster: the node was demoted.
+        """
+        address = self._connection.address
+        while True:
+            seq = await self._lane.wait_applied(self._lane.confirmed)
+            await self._watcher.settled(address)
+            if (late := self._lane.take_late()) is not None:
+                await self._late(self._lane.location, late.first, late.last)
+            await self._set(seq)
+            while not await self._holds():
+                if self._lane.full and self._on_full == "confirm_on_master" and await self._holds_on_master():
+                    self._warn_full()
+                    break
+                await self._watcher.settled(address)
+            await self._lane.confirm(seq)
+
+    async def _set(self, seq: int) -> None:
+        # WATCH, so that a fence never comes to stand over data that was exchanged between looking and setting
+        _, before = await self._both([("WATCH", self._key), ("GET", self._key)])
+        if (None if before is None else int(before)) != self._standing:
+            raise ShardUnavailable(
+                f"{self._connection.address}: our fence stood at {self._standing} and is {before!r} now: "
+                "this node's data was exchanged"
+            )
+        *_, done = await self._both([("MULTI",), ("SET", self._key, seq), ("EXEC",)])
+        if done is None:
+            raise ShardUnavailable(f"{self._connection.address}: this node's data was exchanged")
+        self._standing = seq
+
+    async def _both(self, commands: list[tuple[str | int, ...]]) -> list[Any]:
+        replies = await self._connection.call_many(commands)
+        for reply in replies:
+            if isinstance(reply, BaseException):
+                raise shard_error(reply, f"{self._connection.address}: setting the fence")
+        return replies
+
+    async def _holds(self) -> bool:
+        if self._by == "wait":
+            return await self._wait("WAIT", 1) >= 1
+        reply = await self._ask("WAITAOF", 1, 1)
+        if isinstance(reply, BaseException):
+            if "appendonly is disabled" in str(reply) and self._may_fall_back:
+                self._fall_back("the master keeps no append-only file")
+                return False
+            raise shard_error(reply, f"{self._connection.address}: WAITAOF")
+        if reply[0] >= 1 and reply[1] >= 1:
+            self._in_vain = 0
+            return True
+        if self._may_fall_back and reply[0] >= 1 and await self._wait("WAIT", 1, ms=100) >= 1:
+            self._in_vain += 1
+            if self._in_vain >= _AOF_PATIENCE:
+                self._fall_back("the replica receives and does not fsync")
+        return False
+
+    async def _holds_on_master(self) -> bool:
+        reply = await self._ask("WAITAOF", 1, 0)
+        return isinstance(reply, list) and reply[0] >= 1
+
+    async def _wait(self, command: str, replicas: int, ms: int = _WAIT_MS) -> int:
+        said = await self._connection.call(command, replicas, ms, timeout=ms / 1000 + self._response_timeout)
+        return int(said)
+
+    async def _ask(self, *command: str | int) -> Any:
+        (reply,) = await self._connection.call_many(
+            [(*command, _WAIT_MS)], timeout=_WAIT_MS / 1000 + self._response_timeout
+        )
+        return reply
+
+    def _fall_back(self, why: str) -> None:
+        self._by = "wait"
+        log.warning("confirming_by_wait", shard=self._lane.location, reason=why)
+
+    def _warn_full(self) -> None:
+        if not self._warned_full:
+            self._warned_full = True
+            log.warning(
+                "confirmed_on_master_only",
+                shard=self._lane.location,
+                reason="the spool is at its limit and no replica is connected (spool.on_full)",
+            )
+
+
+def fence_lost(found: int | None, lane: Lane, address: Address) -> int:
+    """How many batches that were confirmed, and let go since, a node does not hold: they are in the archive, or gone.
+
+    0 when the node's fence shows that it holds all that can't be sent again.
+    """
+    missing = max(0, lane.forgotten - (found or 0))
+    if missing:
+        log.warning(
+            "shard_lost_its_past",
+            shard=lane.location,
+            node=str(address),
+            batches=missing,
+            archived=lane.archived >= lane.forgotten,
+            hint="the archive holds what was archived; what is in the spool is written again now",
+        )
+    return missing

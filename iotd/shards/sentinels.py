@@ -1,0 +1,126 @@
+"""What Sentinels say: their events as they publish them, and their answers when asked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from time import time_ns
+
+from iotd.errors import ShardMisconfigured
+from iotd.settings.tree import Tree
+from iotd.settings.values import Address
+from iotd.shards.connection import Connection
+from iotd.shards.verdict import Testimony
+from iotd.topology import Node
+
+TROUBLE = frozenset({"+sdown", "+odown", "+try-failover", "+new-epoch", "+reboot", "+switch-master", "+promoted-slave"})
+"""Events after which the nodes' roles are looked at closely."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelEvent:
+    """One event of one Sentinel about our master or its nodes.
+
+    Attributes:
+        at: when it reached us, ms.
+        sentinel: the node's name.
+        event: as Sentinel names it: ``+odown``, ``+switch-master``.
+        text: the rest of the message.
+        master: the event concerns the master itself (rather than a replica or another Sentinel).
+    """
+
+    at: int
+    sentinel: str
+    event: str
+    text: str
+    master: bool
+
+
+class AddressMap:
+    """Translates what Sentinels say into addresses that we reach."""
+
+    def __init__(self, mapping: Mapping[str, Address]) -> None:
+        self._mapping = mapping
+
+    def __call__(self, host: str, port: int) -> Address:
+        said = Address(host, port)
+        if (whole := self._mapping.get(str(said))) is not None:
+            return whole
+        return self._mapping.get(host, said)
+
+
+class SentinelClient:
+    """One Sentinel, asked over one long-lived connection, and its events over another."""
+
+    def __init__(self, node: Node, service: str, settings: Tree) -> None:
+        self.node = node
+        self._service = service
+        self._settings = settings.sentinel
+        self._map = AddressMap(settings.topology.address_map)
+        self._asking: Connection | None = None
+        self._listening: Connection | None = None
+
+    async def testify(self) -> Testimony:
+        """Where this Sentinel says the master is, and since which configuration epoch.
+
+        Raises:
+            ShardError: no answer in time, or it does not watch our master.
+        """
+        try:
+            if self._asking is None:
+                self._asking = await self._open()
+            reply = await self._asking.call("SENTINEL", "MASTER", self._service)
+        except ShardMisconfigured:
+            raise
+        except BaseException:
+            await self.close_asking()
+            raise
+        said = dict(zip(reply[::2], reply[1::2], strict=False))
+        return Testimony(self._map(said[b"ip"].decode(), int(said[b"port"])), int(said[b"config-epoch"]))
+
+    async def events(self) -> AsyncGenerator[SentinelEvent, None]:
+        """Its events about our master, from now on, until the connection breaks.
+
+        Raises:
+            ShardError: it can't be reached, or the connection broke.
+        """
+        self._listening = await self._open()
+        try:
+            await self._listening.call("PSUBSCRIBE", "*")
+            while True:
+                message = await self._listening.receive()
+                if (event := self._parse(message)) is not None:
+                    yield event
+        finally:
+            await self._listening.close()
+            self._listening = None
+
+    def _parse(self, message: object) -> SentinelEvent | None:
+        if not (isinstance(message, list) and len(message) == 4 and message[0] == b"pmessage"):
+            return None
+        event, text = message[2].decode(), message[3].decode()
+        words = text.split()
+        # `master NAME ip port`, `NAME oldip oldport newip newport`, or `TYPE name ip port @ NAME ip port`
+        about_master = words[:2] == ["master", self._service] or (
+            event == "+switch-master" and words[0] == self._service
+        )
+        about_ours = "@" in words and words[words.index("@") + 1 :][:1] == [self._service]
+        if not (about_master or about_ours):
+            return None
+        return SentinelEvent(time_ns() // 1_000_000, self.node.name, event, text, about_master)
+
+    def hang_up(self) -> None:
+        """Breaks the event connection, so that :meth:`events` ends: this Sentinel no longer answers."""
+        if self._listening is not None:
+            self._listening.abort()
+
+    async def _open(self) -> Connection:
+        timeout = self._settings.timeout.total_seconds()
+        return await Connection.open(
+            self.node.address, self._settings, connect_timeout=timeout, response_timeout=timeout
+        )
+
+    async def close_asking(self) -> None:
+        if self._asking is not None:
+            connection, self._asking = self._asking, None
+            await connection.close()

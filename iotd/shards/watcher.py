@@ -1,0 +1,256 @@
+"""The watcher of one shard: finds out, all the time, which node is master."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from contextlib import aclosing
+from time import monotonic
+from typing import Any, cast
+
+import structlog
+
+from iotd.errors import IotdError, ShardMisconfigured
+from iotd.settings.tree import Tree
+from iotd.settings.values import Address
+from iotd.shards.connection import Connection
+from iotd.shards.sentinels import TROUBLE, AddressMap, SentinelClient, SentinelEvent
+from iotd.shards.verdict import Belief, NodeRole, Testimony, judge
+from iotd.topology import Shard
+
+log = structlog.get_logger(__name__)
+
+_PROBE_TIMEOUT_S = 0.25
+_ASK_IN_DOUBT_S = 0.25
+_CALM_AFTER_S = 3.0
+"""Without a sign of trouble for so long, the nodes are only polled."""
+_TESTIMONY_LASTS = 3
+"""Poll intervals after which a Sentinel that fell silent no longer counts."""
+
+
+class Watcher:
+    """Knows the node to write to (:attr:`belief`), and tells those who wait when that changes.
+
+    Hears the events of all Sentinels, asks them and the nodes now and then, and from the first sign of trouble asks
+    the nodes for their ROLE all the time. :func:`iotd.shards.verdict.judge` decides.
+    """
+
+    def __init__(
+        self, shard: Shard, settings: Tree, on_event: Callable[[SentinelEvent], None] = lambda event: None
+    ) -> None:
+        self.shard = shard
+        self.belief: Belief | None = None
+        self.roles: dict[Address, NodeRole | None] = {node.address: None for node in shard.redis}
+        self.testimonies: dict[str, tuple[Testimony, float]] = {}
+        """By Sentinel's name: what it said last, and when (monotonic)."""
+        self.lags: dict[Address, dict[Address, int]] = {}
+        """By master: how far each connected replica is behind it, in bytes of the replication stream."""
+        self.refusal: str | None = None
+        """Why a node refuses us (credentials), when one does."""
+        self._settings = settings
+        self._on_event = on_event
+        self._map = AddressMap(settings.topology.address_map)
+        self._sentinels = [SentinelClient(node, shard.service, settings) for node in shard.sentinels]
+        self._were_slaves: set[Address] = set()
+        self._changed = asyncio.Condition()
+        self._trouble_at = monotonic()
+        self._alarms: dict[str | Address, asyncio.Event] = {}
+        self._probes: dict[Address, asyncio.Task[None]] = {}
+
+    # ── for those who write ──
+
+    async def accepting(self) -> Belief:
+        """The node to write to, as soon as there is one."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.belief is not None)
+            return cast(Belief, self.belief)
+
+    async def moved_from(self, address: Address) -> None:
+        """Returns when ``address`` is no longer the node to write to."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.belief is None or self.belief.address != address)
+
+    async def settled(self, address: Address) -> None:
+        """Returns when a majority of the Sentinels agrees that ``address`` is master."""
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: self.belief is not None and self.belief.address == address and self.belief.settled
+            )
+
+    async def doubt(self, address: Address, *, demoted: bool) -> None:
+        """A writer had trouble with a node: look closely at all of them.
+
+        Args:
+            demoted: the node itself said that it is no master.
+        """
+        self.roles[address] = "slave" if demoted else None
+        self._stir()
+        await self._judge()
+
+    @property
+    def answering(self) -> list[str]:
+        """Names of the Sentinels that answered lately."""
+        return [name for name, (_, at) in self.testimonies.items() if self._fresh(at)]
+
+    # ── watching ──
+
+    async def run(self) -> None:
+        """Watches until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for sentinel in self._sentinels:
+                    group.create_task(self._listen(sentinel), name=f"listen {sentinel.node.name}")
+                    group.create_task(self._ask(sentinel), name=f"ask {sentinel.node.name}")
+                group.create_task(self._keep_probing(group), name=f"probe {self.shard.location}")
+        finally:
+            for sentinel in self._sentinels:
+                await sentinel.close_asking()
+
+    async def _listen(self, sentinel: SentinelClient) -> None:
+        pause = 0.1
+        while True:
+            try:
+                async with aclosing(sentinel.events()) as events:
+                    async for event in events:
+                        pause = 0.1
+                        self._hear(event)
+            except IotdError:
+                pass  # _ask() reports a Sentinel that does not answer
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, self._settings.sentinel.poll_interval.total_seconds())
+
+    def _hear(self, event: SentinelEvent) -> None:
+        self._on_event(event)
+        if event.event in TROUBLE and event.master:
+            self._stir()
+
+    async def _ask(self, sentinel: SentinelClient) -> None:
+        name = sentinel.node.name
+        silent: str | None = None
+        while True:
+            try:
+                testimony = await sentinel.testify()
+            except IotdError as e:
+                if silent is None:
+                    log.warning("sentinel_silent", shard=self.shard.location, sentinel=name, reason=str(e))
+                silent = str(e)
+                self.testimonies.pop(name, None)
+                sentinel.hang_up()
+            else:
+                if silent is not None:
+                    log.info("sentinel_answers", shard=self.shard.location, sentinel=name)
+                silent = None
+                self.testimonies[name] = (testimony, monotonic())
+                if testimony.address not in self.roles:
+                    self._meet(testimony.address, name)
+            await self._judge()
+            await self._pause(name, _ASK_IN_DOUBT_S)
+
+    def _meet(self, address: Address, sentinel: str) -> None:
+        self.roles[address] = None
+        log.warning(
+            "sentinel_names_unknown_node",
+            shard=self.shard.location,
+            sentinel=sentinel,
+            address=str(address),
+            hint=f'if it is one of ours under another address, set topology.address_map."{address}"',
+        )
+
+    async def _keep_probing(self, group: asyncio.TaskGroup) -> None:
+        # nodes may be met on the way; each is probed by a task of its own, so that one that hangs delays no other
+        while True:
+            for address in self.roles:
+                if address not in self._probes:
+                    self._probes[address] = group.create_task(self._probe(address), name=f"probe {address}")
+            async with self._changed:
+                await self._changed.wait_for(lambda: len(self.roles) > len(self._probes))
+
+    async def _probe(self, address: Address) -> None:
+        connection: Connection | None = None
+        try:
+            while True:
+                role: NodeRole | None = None
+                try:
+                    connection = connection or await self._open(address)
+                    role = self._heed(address, await connection.call("ROLE"))
+                except IotdError as e:
+                    self.refusal = str(e) if isinstance(e, ShardMisconfigured) else self.refusal
+                    if connection is not None:
+                        await connection.close()
+                        connection = None
+                if role == "slave":
+                    self._were_slaves.add(address)
+                if role != self.roles[address]:
+                    self.roles[address] = role
+                    await self._judge()
+                await self._pause(address, self._probe_pause())
+        finally:
+            if connection is not None:
+                await connection.close()
+
+    async def _open(self, address: Address) -> Connection:
+        return await Connection.open(
+            address, self._settings.redis, connect_timeout=_PROBE_TIMEOUT_S, response_timeout=_PROBE_TIMEOUT_S
+        )
+
+    def _heed(self, address: Address, said: list[Any]) -> NodeRole:
+        self.refusal = None
+        if said[0] != b"master":
+            return "slave"
+        # of a master: its offset, and (host, port, offset) of each replica that is connected
+        self.lags[address] = {
+            self._map(host.decode(), int(port)): max(0, int(said[1]) - int(offset)) for host, port, offset in said[2]
+        }
+        return "master"
+
+    # ── deciding ──
+
+    async def _judge(self) -> None:
+        current = self.belief
+        fresh = [testimony for testimony, at in self.testimonies.values() if self._fresh(at)]
+        belief = judge(current, fresh, len(self._sentinels), self.roles, self._were_slaves)
+        if belief == current:
+            async with self._changed:
+                self._changed.notify_all()  # a node may have been met
+            return
+        if (belief and belief.address) != (current and current.address):
+            self._were_slaves.clear()
+            self._stir()
+            log.info(
+                "master_believed" if belief else "master_lost",
+                shard=self.shard.location,
+                node=self.shard.name_of(belief.address) if belief else None,
+                settled=belief.settled if belief else None,
+                before=self.shard.name_of(current.address) if current else None,
+            )
+        async with self._changed:
+            self.belief = belief
+            self._changed.notify_all()
+
+    def _stir(self) -> None:
+        self._trouble_at = monotonic()
+        for alarm in self._alarms.values():
+            alarm.set()
+
+    @property
+    def _in_doubt(self) -> bool:
+        b = self.belief
+        steady = b is not None and b.settled and self.roles.get(b.address) == "master"
+        return not steady or monotonic() - self._trouble_at < _CALM_AFTER_S
+
+    def _probe_pause(self) -> float:
+        # a node that stays away for long is looked at less often; an event of a Sentinel makes it urgent again
+        urgent = self._settings.sentinel.probe_interval.total_seconds()
+        return min(urgent * max(1.0, (monotonic() - self._trouble_at) / 10), _PROBE_TIMEOUT_S)
+
+    async def _pause(self, who: str | Address, in_doubt: float) -> None:
+        alarm = self._alarms.setdefault(who, asyncio.Event())
+        alarm.clear()
+        pause = in_doubt if self._in_doubt else self._settings.sentinel.poll_interval.total_seconds()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await alarm.wait()
+
+    def _fresh(self, at: float) -> bool:
+        return monotonic() - at < _TESTIMONY_LASTS * self._settings.sentinel.poll_interval.total_seconds()

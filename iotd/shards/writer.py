@@ -1,0 +1,316 @@
+"""The writer of one shard: sends its lane to the master, in order, and again from the fence when that one changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from iotd.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
+from iotd.ops.tasks import together
+from iotd.pipeline.deadletter import DeadLetters
+from iotd.pipeline.journal import Entry
+from iotd.pipeline.lane import Lane
+from iotd.pipeline.spool import Spool
+from iotd.sensors import Roster, Sensor
+from iotd.settings.tree import Tree
+from iotd.settings.values import Address
+from iotd.shards.connection import Connection
+from iotd.shards.fence import Fence, Late, fence_lost
+from iotd.shards.replies import all_good, examine, sort_out
+from iotd.shards.series import make_series
+from iotd.shards.verdict import Belief
+from iotd.shards.watcher import Watcher
+from iotd.wire import Element, elements, repack
+
+log = structlog.get_logger(__name__)
+
+_PAGE = 1024 * 1024
+"""Bytes taken from the lane at once."""
+_PAUSES_S = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+"""Pauses after sessions that failed one after the other."""
+
+
+Moved = Callable[[Address, Address, str, float], None]
+
+
+@dataclass(slots=True)
+class WriterStats:
+    """What a writer has done since it was made.
+
+    Attributes:
+        readings: answered well by a master; one that was written again counts again.
+        refused: put into the dead-letter file.
+        replayed: batches that were sent again.
+        accepted_at: when a master last answered well (monotonic seconds), None before.
+        trouble: what keeps it from writing, None while it writes.
+    """
+
+    readings: int = 0
+    refused: int = 0
+    replayed: int = 0
+    accepted_at: float | None = None
+    trouble: str | None = None
+
+
+class Writer:
+    """Runs sessions, each with one master, for as long as that one is to be written to."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        lane: Lane,
+        *,
+        spool: Spool,
+        watcher: Watcher,
+        dead_letters: DeadLetters,
+        settings: Tree,
+        late: Late,
+        moved: Moved,
+        newest: int = 0,
+    ) -> None:
+        """
+        Args:
+            moved: told (node before, node now, reason, seconds without an accepted write) at the first write
+                that another node has accepted.
+            late: called, before the fence passes them, for readings not newer than others that were written.
+            newest: largest time (ms) that may have been archived already, from an earlier run.
+        """
+        self.stats = WriterStats()
+        self._roster = roster
+        self._lane = lane
+        self._spool = spool
+        self._watcher = watcher
+        self._dead_letters = dead_letters
+        self._settings = settings
+        self._late = late
+        self._moved = moved
+        self._node: Address | None = None
+        self._newest = newest
+        self._failures = 0
+        self._series_made = False
+
+    async def run(self) -> None:
+        """Writes until cancelled.
+
+        Raises:
+            IotdError: one that is not retriable (a spool that lost a part).
+        """
+        while True:
+            belief = await self._watcher.accepting()
+            try:
+                await self._session(belief)
+            except IotdError as e:
+                if not e.retriable:
+                    raise
+                self._note_trouble(e, belief.address)
+                await self._watcher.doubt(belief.address, demoted=isinstance(e, NotMaster))
+                await self._pause(e, belief.address)
+
+    # ── one session ──
+
+    async def _session(self, belief: Belief) -> None:
+        address = belief.address
+        data = await self._open(address)
+        try:
+            control = await self._open(address)
+            try:
+                await self._same_master(data, control)
+                if not self._series_made:
+                    await make_series(control, self._roster, self._settings.redis)
+                    self._series_made = True
+                fence = await self._take_up(control)
+                window = _Window(self._settings.writer.in_flight)
+                async with together() as group:
+                    group.create_task(self._send(data, window))
+                    group.create_task(self._receive(data, window))
+                    group.create_task(fence.keep_confirming())
+                    group.create_task(self._until_moved(address))
+            finally:
+                await control.close()
+        finally:
+            await data.close()
+
+    async def _open(self, address: Address) -> Connection:
+        redis = self._settings.redis
+        return await Connection.open(
+            address,
+            redis,
+            connect_timeout=redis.connect_timeout.total_seconds(),
+            response_timeout=redis.response_timeout.total_seconds(),
+        )
+
+    async def _same_master(self, data: Connection, control: Connection) -> None:
+        # both connections must reach the same run of the same server, or the fence would vouch for another's data
+        runs = []
+        for connection in (data, control):
+            role, info = await connection.call_many([("ROLE",), ("INFO", "server")])
+            for reply in (role, info):
+                if isinstance(reply, BaseException):
+                    raise ShardUnavailable(f"{connection.address}: {reply}")
+            if role[0] != b"master":
+                raise NotMaster(f"{connection.address}: ROLE says {role[0].decode()}")
+            runs.append(next(line for line in info.split(b"\r\n") if line.startswith(b"run_id:")))
+        if runs[0] != runs[1]:
+            raise ShardUnavailable(f"{data.address}: restarted while we connected")
+
+    async def _take_up(self, control: Connection) -> Fence:
+        lane = self._lane
+        fence = self._fence(control, self._spool.producer)
+        found = await fence.read()
+        if found is not None and found > lane.handed:
+            # the spool is older than its own fence: it was restored from a copy, its sequences are used up
+            log.warning("spool_older_than_fence", shard=lane.location, fence=found, spool=lane.handed)
+            fence = self._fence(control, self._spool.renew_producer())
+            found = await fence.read()
+        fence_lost(found, lane, control.address)
+        waiting = lane.rewind(found or 0)
+        self.stats.replayed += waiting
+        log.info(
+            "writing",
+            shard=lane.location,
+            node=self._watcher.shard.name_of(control.address),
+            fence=found,
+            batches_to_replay=waiting,
+        )
+        return fence
+
+    def _fence(self, control: Connection, producer: str) -> Fence:
+        return Fence(control, producer, self._lane, watcher=self._watcher, late=self._late, settings=self._settings)
+
+    async def _send(self, data: Connection, window: _Window) -> None:
+        while True:
+            entries = await self._lane.next(_PAGE)
+            await window.push(entries)
+            await data.send([e.packed.payload for e in entries])
+
+    async def _receive(self, data: Connection, window: _Window) -> None:
+        timeout = self._settings.redis.response_timeout.total_seconds()
+        while True:
+            entry = await window.oldest()
+            try:
+                async with asyncio.timeout(timeout):
+                    replies = [await data.receive() for _ in range(entry.packed.commands)]
+            except TimeoutError:
+                raise ShardUnavailable(f"{data.address}: no answer to a write within {timeout:g} s") from None
+            if not all_good(replies):
+                await self._mend(entry, replies, data.address)
+            window.pop()
+            await self._applied(entry, data.address)
+
+    async def _applied(self, entry: Entry, address: Address) -> None:
+        packed = entry.packed
+        if address != self._node:
+            if self._node is not None:
+                gap = monotonic() - (self.stats.accepted_at or monotonic())
+                self._moved(self._node, address, self.stats.trouble or "", gap)
+            self._node = address
+        if packed.first <= self._newest:
+            self._lane.note_late(packed.first, packed.last)
+        self._newest = max(self._newest, packed.last)
+        self.stats.readings += packed.count
+        self.stats.accepted_at = monotonic()
+        self._failures = 0
+        if self.stats.trouble is not None:
+            log.info("writes_resumed", shard=self._lane.location, was=self.stats.trouble)
+            self.stats.trouble = None
+        await self._lane.apply(entry.seq)
+
+    async def _until_moved(self, address: Address) -> None:
+        await self._watcher.moved_from(address)
+        raise NotMaster(f"{address}: another node is master now")
+
+    # ── what was not taken ──
+
+    async def _mend(self, entry: Entry, replies: list[Any], address: Address) -> None:
+        findings = examine(entry.packed, replies, address)
+        refused = findings.refused
+        if findings.missing:
+            repair = await self._open(address)
+            try:
+                refused += await self._write_missing(repair, findings.missing)
+            finally:
+                await repair.close()
+        if refused:
+            letters = [
+                {"location": self._lane.location, "key": e.key, "time": e.time, "value": e.value, "said": said}
+                for e, said in refused
+            ]
+            await asyncio.to_thread(self._dead_letters.add, letters, "refused by Redis")
+            self.stats.refused += len(letters)
+            log.warning("readings_refused", shard=self._lane.location, count=len(letters), said=refused[0][1])
+
+    async def _write_missing(self, repair: Connection, missing: list[Element]) -> list[tuple[Element, str]]:
+        sensors = {s.key: s for s in self._roster}
+        for e in missing:
+            sensors.setdefault(e.key, Sensor.from_key(e.key))  # of a sensor that the configuration no longer has
+        made = await make_series(repair, sensors.values(), self._settings.redis)
+        log.info("series_made", shard=self._lane.location, count=made, node=str(repair.address))
+        command = repack(missing)
+        await repair.send([command])
+        async with asyncio.timeout(self._settings.redis.response_timeout.total_seconds()):
+            reply = await repair.receive()
+        findings = sort_out(elements(command), [reply], repair.address)
+        if findings.missing:
+            raise ShardUnavailable(f"{repair.address}: {findings.missing[0].key} vanished again")
+        return findings.refused
+
+    # ── between sessions ──
+
+    def _note_trouble(self, error: IotdError, address: Address) -> None:
+        if self.stats.trouble is None:
+            log.warning(
+                "writes_interrupted",
+                shard=self._lane.location,
+                node=self._watcher.shard.name_of(address),
+                reason=str(error),
+                effect="readings wait in the spool",
+            )
+        self.stats.trouble = str(error)
+
+    async def _pause(self, error: ShardError | IotdError, address: Address) -> None:
+        pause = _PAUSES_S[min(self._failures, len(_PAUSES_S) - 1)]
+        if isinstance(error, ShardMisconfigured):
+            pause = _PAUSES_S[-1]
+        self._failures += 1
+        try:
+            async with asyncio.timeout(pause):
+                await self._watcher.moved_from(address)  # another master ends the pause
+        except TimeoutError:
+            pass
+
+
+class _Window:
+    """Batches sent and not yet answered, bounded in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._sent: deque[Entry] = deque()
+        self._room = asyncio.Event()
+        self._some = asyncio.Event()
+
+    async def push(self, entries: list[Entry]) -> None:
+        """Waits for room, then counts the entries as sent."""
+        while self._sent and self._size >= self._limit:
+            self._room.clear()
+            await self._room.wait()
+        self._sent.extend(entries)
+        self._size += sum(len(e.packed.payload) for e in entries)
+        self._some.set()
+
+    async def oldest(self) -> Entry:
+        """The entry whose replies come next; waits until there is one."""
+        while not self._sent:
+            self._some.clear()
+            await self._some.wait()
+        return self._sent[0]
+
+    def pop(self) -> None:
+        self._size -= len(self._sent.popleft().packed.payload)
+        self._room.set()
