@@ -10,7 +10,7 @@ from iotd.errors import ShardMisconfigured
 from iotd.settings.tree import Tree
 from iotd.settings.values import Address
 from iotd.shards.connection import Connection
-from iotd.shards.verdict import Testimony
+from iotd.shards.verdict import Claim
 from iotd.topology import Node
 
 TROUBLE = frozenset({"+sdown", "+odown", "+try-failover", "+new-epoch", "+reboot", "+switch-master", "+promoted-slave"})
@@ -60,7 +60,7 @@ class SentinelClient:
         self._asking: Connection | None = None
         self._listening: Connection | None = None
 
-    async def testify(self) -> Testimony:
+    async def claim(self) -> Claim:
         """Where this Sentinel says the master is, and since which configuration epoch.
 
         Raises:
@@ -76,7 +76,7 @@ class SentinelClient:
             await self.close_asking()
             raise
         said = dict(zip(reply[::2], reply[1::2], strict=False))
-        return Testimony(self._map(said[b"ip"].decode(), int(said[b"port"])), int(said[b"config-epoch"]))
+        return Claim(self._map(said[b"ip"].decode(), int(said[b"port"])), int(said[b"config-epoch"]))
 
     async def events(self) -> AsyncGenerator[SentinelEvent, None]:
         """Its events about our master, from now on, until the connection breaks.

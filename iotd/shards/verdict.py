@@ -19,7 +19,7 @@ NodeRole = Literal["master", "slave"]
 
 
 @dataclass(frozen=True, slots=True)
-class Testimony:
+class Claim:
     """What one Sentinel says: where the master is, and of which configuration epoch that is."""
 
     address: Address
@@ -41,19 +41,19 @@ class Belief:
     settled: bool
 
 
-def elected(testimonies: Collection[Testimony], sentinels: int) -> Testimony | None:
+def elected(claims: Collection[Claim], sentinels: int) -> Claim | None:
     """What more than half of all Sentinels (answering or not) agree on, with the lowest epoch among those who do."""
-    if not testimonies:
+    if not claims:
         return None
-    ((address, votes),) = Counter(t.address for t in testimonies).most_common(1)
+    ((address, votes),) = Counter(t.address for t in claims).most_common(1)
     if votes <= sentinels // 2:
         return None
-    return Testimony(address, min(t.epoch for t in testimonies if t.address == address))
+    return Claim(address, min(t.epoch for t in claims if t.address == address))
 
 
 def judge(
     current: Belief | None,
-    testimonies: Collection[Testimony],
+    claims: Collection[Claim],
     sentinels: int,
     roles: Mapping[Address, NodeRole | None],
     were_slaves: Collection[Address],
@@ -62,13 +62,13 @@ def judge(
 
     Args:
         current: what was believed until now.
-        testimonies: of the Sentinels that answered lately.
+        claims: of the Sentinels that answered lately.
         sentinels: how many Sentinels there are.
         roles: of every node that is known, as it said itself lately; None when it did not answer.
         were_slaves: nodes that were seen as replicas while ``current`` was master: only such a one can have been
             promoted; a node that comes back still believing it is master was not among them.
     """
-    choice = elected(testimonies, sentinels)
+    choice = elected(claims, sentinels)
     if current is not None and roles.get(current.address) == "master":
         if choice is None:
             return current
@@ -90,6 +90,6 @@ def judge(
         # silence alone does not depose it: the connection to it may still live, and nobody else may be written to
         return current if roles.get(current.address) is None else None
 
-    if not testimonies and len(masters) == 1 and None not in roles.values():
+    if not claims and len(masters) == 1 and None not in roles.values():
         return Belief(masters[0], 0, True)
     return None

@@ -16,7 +16,7 @@ from iotd.settings.tree import Tree
 from iotd.settings.values import Address
 from iotd.shards.connection import Connection
 from iotd.shards.sentinels import TROUBLE, AddressMap, SentinelClient, SentinelEvent
-from iotd.shards.verdict import Belief, NodeRole, Testimony, judge
+from iotd.shards.verdict import Belief, Claim, NodeRole, judge
 from iotd.topology import Shard
 
 log = structlog.get_logger(__name__)
@@ -25,7 +25,7 @@ _PROBE_TIMEOUT_S = 0.25
 _ASK_IN_DOUBT_S = 0.25
 _CALM_AFTER_S = 3.0
 """Without a sign of trouble for so long, the nodes are only polled."""
-_TESTIMONY_LASTS = 3
+_CLAIM_LASTS = 3
 """Poll intervals after which a Sentinel that fell silent no longer counts."""
 
 
@@ -42,7 +42,7 @@ class Watcher:
         self.shard = shard
         self.belief: Belief | None = None
         self.roles: dict[Address, NodeRole | None] = {node.address: None for node in shard.redis}
-        self.testimonies: dict[str, tuple[Testimony, float]] = {}
+        self.claims: dict[str, tuple[Claim, float]] = {}
         """By Sentinel's name: what it said last, and when (monotonic)."""
         self.lags: dict[Address, dict[Address, int]] = {}
         """By master: how far each connected replica is behind it, in bytes of the replication stream."""
@@ -91,7 +91,7 @@ class Watcher:
     @property
     def answering(self) -> list[str]:
         """Names of the Sentinels that answered lately."""
-        return [name for name, (_, at) in self.testimonies.items() if self._fresh(at)]
+        return [name for name, (_, at) in self.claims.items() if self._fresh(at)]
 
     # ── watching ──
 
@@ -130,20 +130,20 @@ class Watcher:
         silent: str | None = None
         while True:
             try:
-                testimony = await sentinel.testify()
+                claim = await sentinel.claim()
             except IotdError as e:
                 if silent is None:
                     log.warning("sentinel_silent", shard=self.shard.location, sentinel=name, reason=str(e))
                 silent = str(e)
-                self.testimonies.pop(name, None)
+                self.claims.pop(name, None)
                 sentinel.hang_up()
             else:
                 if silent is not None:
                     log.info("sentinel_answers", shard=self.shard.location, sentinel=name)
                 silent = None
-                self.testimonies[name] = (testimony, monotonic())
-                if testimony.address not in self.roles:
-                    self._meet(testimony.address, name)
+                self.claims[name] = (claim, monotonic())
+                if claim.address not in self.roles:
+                    self._meet(claim.address, name)
             await self._judge()
             await self._pause(name, _ASK_IN_DOUBT_S)
 
@@ -208,7 +208,7 @@ class Watcher:
 
     async def _judge(self) -> None:
         current = self.belief
-        fresh = [testimony for testimony, at in self.testimonies.values() if self._fresh(at)]
+        fresh = [claim for claim, at in self.claims.values() if self._fresh(at)]
         belief = judge(current, fresh, len(self._sentinels), self.roles, self._were_slaves)
         if belief == current:
             async with self._changed:
@@ -253,4 +253,4 @@ class Watcher:
                 await alarm.wait()
 
     def _fresh(self, at: float) -> bool:
-        return monotonic() - at < _TESTIMONY_LASTS * self._settings.sentinel.poll_interval.total_seconds()
+        return monotonic() - at < _CLAIM_LASTS * self._settings.sentinel.poll_interval.total_seconds()

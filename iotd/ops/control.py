@@ -1,0 +1,106 @@
+"""The control socket: how the command line asks the running daemon, over HTTP on a Unix socket in the state directory.
+
+Whoever may open the socket (0600) may ask; there is no other way in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from iotd.errors import IotdError, StateError
+
+Handler = Callable[[Mapping[str, str]], Awaitable[Any]]
+"""Takes the query's parameters, returns what becomes JSON (dataclasses may)."""
+
+_SOCKET = "control.sock"
+
+
+class NoDaemon(StateError):
+    """No daemon runs on this state directory."""
+
+    exit_code = 69
+
+
+def to_json(value: Any) -> str:
+    """JSON of plain values and dataclasses, paths and addresses as text."""
+
+    def plain(thing: Any) -> Any:
+        if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+            return dataclasses.asdict(thing)
+        return str(thing)
+
+    return json.dumps(value, default=plain, ensure_ascii=False)
+
+
+class ControlServer:
+    """Serves handlers by (method, path) until closed."""
+
+    def __init__(self, state: Path, handlers: Mapping[tuple[str, str], Handler]) -> None:
+        self._path = state / _SOCKET
+        app = web.Application()
+        for (method, path), handler in handlers.items():
+            app.router.add_route(method, path, _route(handler))
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+
+    async def __aenter__(self) -> ControlServer:
+        await self._runner.setup()
+        with suppress(FileNotFoundError):
+            self._path.unlink()  # of a daemon that was killed: the state directory's lock says that it is gone
+        try:
+            await web.UnixSite(self._runner, str(self._path)).start()
+            self._path.chmod(0o600)
+        except OSError as e:
+            raise StateError(f"{self._path}: can't listen there ({e.strerror or e}); set a shorter state_dir") from None
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+
+
+def _route(handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            return web.json_response(text=to_json(await handler(request.query)))
+        except IotdError as e:
+            return web.json_response({"error": str(e), "exit_code": e.exit_code}, status=503)
+
+    return answer
+
+
+async def request(state: Path, method: str, path: str, params: Mapping[str, str] | None = None) -> Any:
+    """Asks the daemon that runs on a state directory.
+
+    Raises:
+        NoDaemon: none answers there.
+        IotdError: the daemon's own error.
+    """
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=2)
+    try:
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(state / _SOCKET)), timeout=timeout) as session,
+            session.request(method, f"http://iotd{path}", params=params) as response,
+        ):
+            body = await response.json()
+            if response.status != 200:
+                raise _DaemonError(body.get("error", "the daemon failed"), int(body.get("exit_code", 70)))
+            return body
+    except (aiohttp.ClientError, OSError):
+        raise NoDaemon(f"no iotd daemon runs on {state}; start it with `iotd up` or `iotd run`") from None
+
+
+class _DaemonError(IotdError):
+    """An error that the daemon answered with; it keeps its exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.exit_code = code  # type: ignore[misc]  # here it is the daemon's, not the class's
