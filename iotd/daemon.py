@@ -113,9 +113,7 @@ class Daemon:
             life.push_async_callback(sink.close)
         self._archiver = Archiver(
             settings,
-            readers={
-                location: ShardReader(location, settings, self._master_of(location)) for location in self._shards
-            },
+            readers={location: ShardReader(location, settings, self._master_of(location)) for location in self._shards},
             sink=sink,
             watermarks=self._marks,
             budget=self._queue.budget,

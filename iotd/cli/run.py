@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import psutil
 
-from iotd.errors import IotdError, StackError
+from iotd.errors import StackError
 from iotd.ops.statedir import daemon_process
 from iotd.settings import Settings, load
 

@@ -1,0 +1,60 @@
+"""What every command that prints shares: the --output option, tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+
+def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option ``--output table|json``."""
+    return click.option(
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="For people or programs.",
+    )(command)
+
+
+def print_json(value: Any) -> None:
+    """Prints plain values and dataclasses as JSON."""
+    from iotd.ops.control import to_json  # noqa: PLC0415  # brings aiohttp: not for --help
+
+    click.echo(to_json(value))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
+    """Prints a table; cells may hold rich markup made by :func:`good` and :func:`bad`."""
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(*columns, title=title, box=SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console().print(table)
+
+
+def console(err: bool = False) -> Any:
+    """A rich console; into a pipe it writes as wide as the content, not as an imagined terminal."""
+    from rich.console import Console  # noqa: PLC0415
+
+    terminal = (sys.stderr if err else sys.stdout).isatty()
+    return Console(stderr=err, highlight=False, width=None if terminal else 200, soft_wrap=not terminal)
+
+
+def good(text: object) -> str:
+    return f"[green]{_escaped(text)}[/green]"
+
+
+def bad(text: object) -> str:
+    return f"[red]{_escaped(text)}[/red]"
+
+
+def _escaped(text: object) -> str:
+    from rich.markup import escape  # noqa: PLC0415
+
+    return escape(str(text))

@@ -1,0 +1,57 @@
+"""What a backend does: nodes by name, whether they are processes or containers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Protocol
+
+from iotd.settings import Address
+from iotd.topology import Node, Shard
+
+Running = Literal["running", "paused", "stopped"]
+
+
+class Backend(Protocol):
+    """Starts and stops single servers. The order, the roles and the waiting are :class:`iotd.stack.Stack`'s."""
+
+    name: str
+
+    def prepare(self) -> None:
+        """Makes what all servers need: binaries, network, folders.
+
+        Raises:
+            StackError: it can't be had.
+        """
+
+    def has_influxdb(self) -> bool:
+        """Whether this backend can run an InfluxDB here."""
+
+    def state(self, node: Node) -> Running:
+        """Whether the node's server runs."""
+
+    def start_redis(self, node: Node, master: Address | None) -> None:
+        """Starts a Redis node, as a replica of ``master`` or as master."""
+
+    def start_sentinel(self, shard: Shard, node: Node, master: Address) -> None:
+        """Starts a Sentinel; one that ran before keeps what it knows."""
+
+    def start_influxdb(self, node: Node) -> None:
+        """Starts InfluxDB."""
+
+    def last_master(self, shard: Shard) -> Address | None:
+        """The master that the shard's Sentinels last agreed on, as they left it when they ended."""
+
+    def stop(self, node: Node) -> bool:
+        """Ends a node's server in good order; False when it did not run."""
+
+    def kill(self, node: Node) -> bool:
+        """Ends it at once, as a crash would."""
+
+    def pause(self, node: Node) -> bool:
+        """Makes it hang: it keeps its connections and answers nothing."""
+
+    def resume(self, node: Node) -> bool:
+        """Lets a paused one go on."""
+
+    def log_file(self, node: Node) -> Path | None:
+        """Where the node logs; None when there is no such file."""

@@ -1,0 +1,110 @@
+"""Whether a server that runs also does its work."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from typing import Any
+
+import aiohttp
+
+from iotd.errors import IotdError, StackError
+from iotd.settings import Address, Settings
+from iotd.settings.tree import Credentials
+from iotd.shards.connection import Connection
+from iotd.topology import Node, Shard
+
+_TIMEOUT_S = 0.5
+
+
+async def redis_problem(settings: Settings, node: Node) -> str | None:
+    """Why a Redis node is not fit yet; None when it is: a master that answers, or a replica in sync with one."""
+    try:
+        role = await _ask(settings.redis, node, "ROLE")
+    except IotdError as e:
+        return str(e)
+    if role[0] == b"slave" and role[3] != b"connected":
+        return f"is a replica of {role[1].decode()}:{role[2]}, link {role[3].decode()}"
+    return None
+
+
+async def sentinel_problem(settings: Settings, shard: Shard, node: Node) -> str | None:
+    """Why a Sentinel is not fit yet; None when it watches the master and knows a replica and the other Sentinels."""
+    try:
+        reply = await _ask(settings.sentinel, node, "SENTINEL", "MASTER", shard.service)
+    except IotdError as e:
+        return str(e)
+    said = {key.decode(): value.decode() for key, value in zip(reply[::2], reply[1::2], strict=True)}
+    if said["flags"] != "master":
+        return f"says the master is {said['flags']}"
+    if int(said["num-slaves"]) < 1:
+        return "knows no replica yet"
+    if int(said["num-other-sentinels"]) < len(shard.sentinels) - 1:
+        return "does not know all other Sentinels yet"
+    return None
+
+
+async def influxdb_problem(node: Node) -> str | None:
+    """Why InfluxDB is not fit yet; None when it answers its health check."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
+            session.get(f"http://{node.address}/health") as response,
+        ):
+            return None if response.status == 200 else f"health check says {response.status}"
+    except (aiohttp.ClientError, OSError, TimeoutError) as e:
+        return str(e) or "no answer"
+
+
+async def current_master(settings: Settings, shard: Shard) -> Address | None:
+    """The master that most of the running Sentinels name; without any, the only node that says it is one."""
+
+    async def named(node: Node) -> Address | None:
+        try:
+            reply = await _ask(settings.sentinel, node, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", shard.service)
+        except IotdError:
+            return None
+        return Address(reply[0].decode(), int(reply[1])) if reply else None
+
+    async def is_master(node: Node) -> bool:
+        try:
+            return bool((await _ask(settings.redis, node, "ROLE"))[0] == b"master")
+        except IotdError:
+            return False
+
+    said = [a for a in await asyncio.gather(*map(named, shard.sentinels)) if a is not None]
+    if said:
+        return Counter(said).most_common(1)[0][0]
+    roles = await asyncio.gather(*map(is_master, shard.redis))
+    masters = [node.address for node, yes in zip(shard.redis, roles, strict=True) if yes]
+    return masters[0] if len(masters) == 1 else None
+
+
+def require_free_port(node: Node, setting: str) -> None:
+    """Makes sure that nobody listens where a node is going to.
+
+    Raises:
+        StackError: the port is taken, or the address is none of this machine's; names the setting to change.
+    """
+    family = socket.AF_INET6 if ":" in node.address.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(tuple(node.address))
+        except OSError as e:
+            raise StackError(
+                f"port {node.address.port} on {node.address.host}, which {node.name} needs, "
+                f"can't be had ({e.strerror}): set {setting}, or move all ports with topology.port_offset (IOTD_TOPOLOGY__PORT_OFFSET=10000)"
+            ) from None
+
+
+async def _ask(credentials: Credentials, node: Node, *command: str) -> list[Any]:
+    connection = await Connection.open(
+        node.address, credentials, connect_timeout=_TIMEOUT_S, response_timeout=_TIMEOUT_S
+    )
+    try:
+        reply: list[Any] = await connection.call(*command)
+        return reply
+    finally:
+        await connection.close()

@@ -1,0 +1,61 @@
+"""Setting up the InfluxDB that the stack runs: user, organisation, bucket and token, once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import aiohttp
+
+from iotd.errors import StackError
+from iotd.settings import Settings
+from iotd.topology import Node
+
+
+def token_path(state: Path) -> Path:
+    """Where the token of the stack's InfluxDB is kept."""
+    return state / "influxdb.token"
+
+
+async def set_up(settings: Settings, node: Node) -> None:
+    """Makes user, organisation, bucket and token on a new server; nothing on one that is set up already.
+
+    Raises:
+        StackError: the server refuses, or was set up by someone else, so that its token is not ours to know.
+    """
+    wanted = settings.influxdb
+    token = token_path(settings.state)
+    base = f"http://{node.address}/api/v2/setup"
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
+        async with session.get(base) as response:
+            new = (await response.json())["allowed"]
+        if not new:
+            if not token.exists():
+                raise StackError(
+                    f"{node.name} at {node.address} was set up before, and {token} is not there: put its token there, "
+                    "or set influxdb.url and influxdb.token_file"
+                )
+            return
+        body = {
+            "username": wanted.username,
+            "password": wanted.password.get_secret_value(),
+            "org": wanted.org,
+            "bucket": wanted.bucket,
+            "retentionPeriodSeconds": 0,
+        }
+        async with session.post(base, json=body) as response:
+            answer = await response.json()
+            if response.status != 201:
+                raise StackError(f"{node.name} at {node.address} refused its set-up: {answer.get('message', answer)}")
+    write_secret(token, answer["auth"]["token"])
+
+
+def write_secret(path: Path, secret: str) -> None:
+    """Writes a secret that only we may read, whole or not at all."""
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as f:
+        f.write(secret + "\n")
+        f.flush()
+        os.fsync(f.fileno())
+    fresh.replace(path)

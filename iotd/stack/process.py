@@ -1,0 +1,83 @@
+"""One server as a plain process: started in a session of its own, known by id and start time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+
+_KILL_AFTER_S = 20
+
+
+class ServerProcess:
+    """The process that belongs to a node's folder, if it runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._pid_file = folder / "pid"
+        self._output = folder / "output"
+
+    def start(self, command: list[str], env: dict[str, str] | None = None) -> None:
+        """Starts it detached, so that it outlives us; its output goes to ``output`` in the folder.
+
+        Raises:
+            OSError: it can't be run.
+        """
+        with self._output.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=None if env is None else {**os.environ, **env},
+            )
+        started = psutil.Process(process.pid).create_time()
+        fresh = self._pid_file.with_suffix(".new")
+        fresh.write_text(f"{process.pid} {started}\n")
+        fresh.replace(self._pid_file)
+
+    def find(self) -> psutil.Process | None:
+        """The running process; None when it has ended, even if another one has its id by now."""
+        try:
+            pid, started = self._pid_file.read_text().split()
+            process = psutil.Process(int(pid))
+            if abs(process.create_time() - float(started)) >= 1:
+                return None
+            if process.status() == psutil.STATUS_ZOMBIE:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(process.pid, os.WNOHANG)
+                return None
+        except (OSError, ValueError, psutil.Error):
+            return None
+        return process
+
+    def stop(self) -> bool:
+        """Asks it to end and waits; kills it when it does not. False when it did not run."""
+        process = self.find()
+        if process is None:
+            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+            process.resume()  # a process that is stopped can't hear
+            try:
+                process.wait(_KILL_AFTER_S)
+            except psutil.TimeoutExpired:
+                process.kill()
+                process.wait(_KILL_AFTER_S)
+        self._pid_file.unlink(missing_ok=True)
+        return True
+
+    def signal(self, number: signal.Signals) -> bool:
+        """Sends it a signal; False when it does not run. After SIGKILL it is gone on return."""
+        process = self.find()
+        if process is None:
+            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+            if number == signal.SIGKILL:
+                process.wait(_KILL_AFTER_S)
+        return True

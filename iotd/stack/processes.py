@@ -1,0 +1,127 @@
+"""The process backend: plain processes of real servers, for a machine with no Docker."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from iotd.errors import StackError
+from iotd.settings import Address, Settings
+from iotd.stack.backend import Running
+from iotd.stack.binaries import RedisBinaries, find_influxd, find_redis
+from iotd.stack.conf import monitored, redis_conf, sentinel_conf
+from iotd.stack.process import ServerProcess
+from iotd.topology import Node, Shard
+
+
+class Processes:
+    """Each node has a folder of its own under ``nodes/`` in the state directory: configuration, data, log, pid."""
+
+    name = "process"
+
+    def __init__(self, settings: Settings, tell: Callable[[str], None] = lambda line: None) -> None:
+        self._settings = settings
+        self._tell = tell
+        self._folder = settings.state / "nodes"
+        self._redis: RedisBinaries | None = None
+
+    def prepare(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._redis = find_redis(self._settings.stack, self._tell)
+
+    def has_influxdb(self) -> bool:
+        return find_influxd(self._settings.stack) is not None
+
+    def state(self, node: Node) -> Running:
+        process = self._process(node).find()
+        if process is None:
+            return "stopped"
+        try:
+            return "paused" if process.status() == psutil.STATUS_STOPPED else "running"
+        except psutil.NoSuchProcess:
+            return "stopped"
+
+    def start_redis(self, node: Node, master: Address | None) -> None:
+        folder = self._own(node)
+        config = folder / "redis.conf"
+        config.write_text(redis_conf(self._settings, node, folder, self._binaries.module, master))
+        config.chmod(0o600)
+        self._start(node, [str(self._binaries.server), str(config)])
+
+    def start_sentinel(self, shard: Shard, node: Node, master: Address) -> None:
+        folder = self._own(node)
+        config, digest = folder / "sentinel.conf", folder / "made-from"
+        first = sentinel_conf(self._settings, shard, node, folder, master)
+        # Sentinel keeps its id, its epochs and whom it knows in this file: made anew only when the settings, and not
+        # just the master, are other ones
+        neutral = sentinel_conf(self._settings, shard, node, folder, shard.master.address)
+        made_from = hashlib.sha256(neutral.encode()).hexdigest()
+        if not config.exists() or not digest.exists() or digest.read_text() != made_from:
+            config.write_text(first)
+            config.chmod(0o600)
+            digest.write_text(made_from)
+        self._start(node, [str(self._binaries.server), str(config), "--sentinel"])
+
+    def start_influxdb(self, node: Node) -> None:
+        influxd = find_influxd(self._settings.stack)
+        if influxd is None:
+            raise StackError("no influxd: name one in stack.influxd, put one on PATH, or set archive.sink to embedded")
+        folder = self._own(node)
+        command = [
+            str(influxd),
+            *("--bolt-path", str(folder / "influxd.bolt")),
+            *("--sqlite-path", str(folder / "influxd.sqlite")),
+            *("--engine-path", str(folder / "engine")),
+            *("--http-bind-address", str(node.address)),
+            *("--reporting-disabled", "--log-level", "warn"),
+        ]
+        self._start(node, command)
+
+    def last_master(self, shard: Shard) -> Address | None:
+        texts = []
+        for node in shard.sentinels:
+            config = self._folder / node.name / "sentinel.conf"
+            if config.exists():
+                texts.append(config.read_text())
+        return monitored(texts, shard.service)
+
+    def stop(self, node: Node) -> bool:
+        return self._process(node).stop()
+
+    def kill(self, node: Node) -> bool:
+        return self._process(node).signal(signal.SIGKILL)
+
+    def pause(self, node: Node) -> bool:
+        return self._process(node).signal(signal.SIGSTOP)
+
+    def resume(self, node: Node) -> bool:
+        return self._process(node).signal(signal.SIGCONT)
+
+    def log_file(self, node: Node) -> Path | None:
+        folder = self._folder / node.name
+        return next((p for p in (folder / "log", folder / "output") if p.exists() and p.stat().st_size), None)
+
+    @property
+    def _binaries(self) -> RedisBinaries:
+        if self._redis is None:
+            self.prepare()
+        assert self._redis is not None
+        return self._redis
+
+    def _own(self, node: Node) -> Path:
+        folder = self._folder / node.name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    def _process(self, node: Node) -> ServerProcess:
+        return ServerProcess(self._folder / node.name)
+
+    def _start(self, node: Node, command: list[str]) -> None:
+        try:
+            self._process(node).start(command)
+        except OSError as e:
+            raise StackError(f"{node.name}: {command[0]} can't be started: {e.strerror}") from None

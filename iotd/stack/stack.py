@@ -1,0 +1,273 @@
+"""The stack: all servers of the topology, started in the right roles, repaired, watched until healthy, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from iotd.errors import StackError, UsageError
+from iotd.settings import Address, Settings
+from iotd.stack import health
+from iotd.stack.backend import Backend, Running
+from iotd.stack.influxdb import set_up
+from iotd.stack.processes import Processes
+from iotd.topology import Node, Shard, topology
+
+_LOOK_EVERY_S = 0.05
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What was done to a node."""
+
+    name: str
+    action: Literal["started", "resumed", "was running", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """How a node is; ``problem`` is None when it runs and does its work."""
+
+    name: str
+    role: str
+    address: str
+    running: Running
+    problem: str | None
+
+
+def make_backend(settings: Settings, tell: Tell = lambda line: None) -> Backend:
+    """The backend that the settings ask for.
+
+    Raises:
+        StackError: it is not to be had.
+    """
+    if settings.stack.backend == "docker":
+        raise StackError("stack.backend: docker is not available in this version; set it to process or auto")
+    return Processes(settings, tell)
+
+
+class Stack:
+    """The servers of one system."""
+
+    def __init__(self, settings: Settings, tell: Tell = lambda line: None) -> None:
+        """
+        Args:
+            tell: called with a line for people, now and then, while something takes long.
+        """
+        self._settings = settings
+        self._tell = tell
+        self.topology = topology(settings)
+        self.backend = make_backend(settings, tell)
+
+    def nodes(self) -> list[Node]:
+        """The nodes that this stack runs: InfluxDB only where the archive wants it and it can be had."""
+        nodes = [node for shard in self.topology.shards for node in shard.nodes]
+        return [*nodes, self.topology.influxdb] if self._runs_influxdb() else nodes
+
+    def _runs_influxdb(self) -> bool:
+        s = self._settings
+        if s.influxdb.url is not None or s.archive.sink not in ("auto", "influxdb"):
+            return False
+        return s.archive.sink == "influxdb" or self.backend.has_influxdb()
+
+    # ── all of them ──
+
+    async def up(self) -> list[NodeReport]:
+        """Starts what does not run, leaves the rest alone, and returns when all are healthy.
+
+        Raises:
+            StackError: a port is taken, a server does not start or does not become healthy in time.
+        """
+        with self._alone():
+            self.backend.prepare()
+            nodes = self.nodes()
+            before = {node.name: self.backend.state(node) for node in nodes}
+            for node in nodes:
+                if before[node.name] == "stopped":
+                    health.require_free_port(node, self._port_setting(node))
+                elif before[node.name] == "paused":
+                    self.backend.resume(node)
+            masters = await self._masters()
+            if "stopped" in before.values():
+                self._tell(f"starting {sum(state == 'stopped' for state in before.values())} servers")
+            # Sentinels last: one that looks before the replica is in sync looks again only 10 s later
+            for wave in ([n for n in nodes if n.role != "sentinel"], [n for n in nodes if n.role == "sentinel"]):
+                for node in wave:
+                    if before[node.name] == "stopped":
+                        self._start(node, masters)
+                await self._until_healthy(wave)
+            if self.topology.influxdb in nodes:
+                await set_up(self._settings, self.topology.influxdb)
+        done: dict[Running, Literal["started", "resumed", "was running"]] = {
+            "stopped": "started",
+            "paused": "resumed",
+            "running": "was running",
+        }
+        return [NodeReport(node.name, done[before[node.name]]) for node in nodes]
+
+    async def down(self) -> list[NodeReport]:
+        """Stops what runs: Sentinels first, so that they see no failure, replicas before masters."""
+        with self._alone():
+            stopped: list[NodeReport] = []
+            masters = set((await self._masters()).values())
+            nodes = [node for shard in self.topology.shards for node in shard.nodes] + [self.topology.influxdb]
+            waves = (
+                [n for n in nodes if n.role == "sentinel"],
+                [n for n in nodes if n.role in ("master", "replica") and n.address not in masters],
+                [n for n in nodes if n.role == "influxdb" or n.address in masters],
+            )
+            for wave in waves:
+                ended = await asyncio.gather(*(asyncio.to_thread(self.backend.stop, node) for node in wave))
+                stopped += [NodeReport(node.name, "stopped") for node, did in zip(wave, ended, strict=True) if did]
+        return stopped
+
+    async def status(self) -> list[NodeStatus]:
+        """How each node is."""
+        nodes = self.nodes()
+
+        async def one(node: Node) -> NodeStatus:
+            running = self.backend.state(node)
+            problem = await self._problem(node) if running == "running" else running
+            return NodeStatus(node.name, node.role, str(node.address), running, problem)
+
+        return list(await asyncio.gather(*map(one, nodes)))
+
+    # ── one of them ──
+
+    async def start(self, name: str) -> NodeReport:
+        """Starts one node and waits until it is healthy; a former master comes back as a replica, in sync.
+
+        Raises:
+            StackError: the port is taken, or it does not become healthy.
+            UsageError: there is no such node.
+        """
+        node = self._node(name)
+        with self._alone():
+            state = self.backend.state(node)
+            if state == "stopped":
+                self.backend.prepare()
+                health.require_free_port(node, self._port_setting(node))
+                self._start(node, await self._masters())
+            elif state == "paused":
+                self.backend.resume(node)
+            await self._until_healthy([node])
+        action: Literal["started", "resumed", "was running"] = (
+            "started" if state == "stopped" else "resumed" if state == "paused" else "was running"
+        )
+        return NodeReport(name, action)
+
+    async def stop(self, name: str) -> bool:
+        """Stops one node in good order; False when it did not run.
+
+        Raises:
+            UsageError: there is no such node.
+        """
+        return await asyncio.to_thread(self.backend.stop, self._node(name))
+
+    def log_file(self, name: str) -> Path | None:
+        """The log file of a node; None when it has none yet.
+
+        Raises:
+            UsageError: there is no such node.
+        """
+        return self.backend.log_file(self._node(name))
+
+    # ── how ──
+
+    def _node(self, name: str) -> Node:
+        node = self.topology.node(name)
+        if node.role == "influxdb" and not self._runs_influxdb():
+            raise UsageError("influxdb: this stack runs none (influxdb.url is set, or there is no influxd here)")
+        return node
+
+    def _shard_of(self, node: Node) -> Shard:
+        return next(shard for shard in self.topology.shards if node in shard.nodes)
+
+    def _start(self, node: Node, masters: dict[str, Address]) -> None:
+        if node.role == "influxdb":
+            self.backend.start_influxdb(node)
+            return
+        shard = self._shard_of(node)
+        master = masters[shard.location]
+        if node.role == "sentinel":
+            self.backend.start_sentinel(shard, node, master)
+        else:
+            self.backend.start_redis(node, None if node.address == master else master)
+
+    async def _masters(self) -> dict[str, Address]:
+        """By location: who is master now, else who was last, else who is by default."""
+
+        async def one(shard: Shard) -> Address:
+            known = {node.address for node in shard.redis}
+            now = await health.current_master(self._settings, shard)
+            for candidate in (now, self.backend.last_master(shard)):
+                if candidate in known:
+                    assert candidate is not None
+                    return candidate
+            return shard.master.address
+
+        found = await asyncio.gather(*map(one, self.topology.shards))
+        return {shard.location: address for shard, address in zip(self.topology.shards, found, strict=True)}
+
+    async def _problem(self, node: Node) -> str | None:
+        if node.role == "influxdb":
+            return await health.influxdb_problem(node)
+        if node.role == "sentinel":
+            return await health.sentinel_problem(self._settings, self._shard_of(node), node)
+        return await health.redis_problem(self._settings, node)
+
+    async def _until_healthy(self, nodes: list[Node]) -> None:
+        deadline = monotonic() + self._settings.stack.start_timeout.total_seconds()
+
+        async def one(node: Node) -> None:
+            while (problem := await self._problem(node)) is not None:
+                if self.backend.state(node) == "stopped":
+                    raise StackError(f"{node.name} ended right after its start; its log: {self._log_of(node)}")
+                if monotonic() > deadline:
+                    raise StackError(f"{node.name} is not healthy: {problem}; its log: {self._log_of(node)}")
+                await asyncio.sleep(_LOOK_EVERY_S)
+
+        await _all([one(node) for node in nodes])
+
+    def _log_of(self, node: Node) -> str:
+        log = self.backend.log_file(node)
+        if log is None:
+            return "none"
+        lines = log.read_text(errors="replace").strip().splitlines()
+        return f"{log}: {lines[-1]}" if lines else str(log)
+
+    def _port_setting(self, node: Node) -> str:
+        if node.role == "influxdb":
+            return "influxdb.port"
+        location = self._shard_of(node).location
+        return f"topology.shards.{location}.{'sentinels' if node.role == 'sentinel' else node.role}"
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        state = self._settings.state
+        try:
+            state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with FileLock(state / "stack.lock", timeout=self._settings.stack.start_timeout.total_seconds()):
+                yield
+        except Timeout:
+            raise StackError(f"another `iotd stack` command works on {state}; wait for it") from None
+
+
+async def _all(waits: list[Awaitable[None]]) -> None:
+    """Waits for all; the first error ends the others."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
