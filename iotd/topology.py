@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -81,8 +82,9 @@ class Topology:
         for node in self.nodes:
             if node.name == name:
                 return node
-        known = ", ".join(n.name for n in self.nodes)
-        raise UsageError(f"no node {name!r}; there are {known}")
+        names = [n.name for n in self.nodes]
+        near = difflib.get_close_matches(name, names, n=3) or [names[0], names[2], names[-1]]
+        raise UsageError(f"no node {name!r}; there are for instance {', '.join(near)}")
 
 
 SENTINELS = 3

@@ -95,7 +95,8 @@ def require_free_port(node: Node, setting: str) -> None:
         except OSError as e:
             raise StackError(
                 f"port {node.address.port} on {node.address.host}, which {node.name} needs, "
-                f"can't be had ({e.strerror}): set {setting}, or move all ports with topology.port_offset (IOTD_TOPOLOGY__PORT_OFFSET=10000)"
+                f"can't be had ({e.strerror}): set {setting}, "
+                "or move all ports with topology.port_offset (IOTD_TOPOLOGY__PORT_OFFSET=1000)"
             ) from None
 
 

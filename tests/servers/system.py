@@ -1,0 +1,141 @@
+"""A whole system of real servers for tests: settings on free ports, started and stopped by iotd's own stack."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from iotd.settings import Settings, load
+from iotd.shards.connection import Connection
+from iotd.stack import Stack
+from iotd.topology import Node, Topology
+from tests.servers.ports import PortBlock
+
+T = TypeVar("T")
+
+
+def make_settings(
+    folder: Path, ports: PortBlock, locations: Sequence[str] = ("salon", "chambre1"), **overrides: Any
+) -> Settings:
+    """Settings whose state is in ``folder`` and whose ports are all in ``ports``.
+
+    Args:
+        overrides: tables of the configuration, merged over the ones made here: ``sentinel={"down_after": "500ms"}``.
+    """
+    config = folder / "iotd.toml"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.touch()  # a file of its own: none that lies around on the machine is read
+    count = len(locations)
+    made = {
+        "locations": tuple(locations),
+        "state_dir": folder / "state",
+        "topology": {"redis_port": ports.first, "sentinel_port": ports.first + 2 * count},
+        "influxdb": {"port": ports.first + 5 * count},
+        "archive": {"sink": "embedded"},
+        "sentinel": {"down_after": "500ms", "failover_timeout": "3s"},
+    }
+    return load(config, **_merged(made, overrides))
+
+
+@dataclass(frozen=True)
+class System:
+    """Running servers; ``ports`` has spare ones for proxies."""
+
+    settings: Settings
+    stack: Stack
+    ports: PortBlock
+
+    @property
+    def topology(self) -> Topology:
+        return self.stack.topology
+
+    @asynccontextmanager
+    async def connection(self, name: str) -> AsyncIterator[Connection]:
+        """A connection to a Redis or Sentinel node, by the node's name."""
+        node = self.topology.node(name)
+        credentials = self.settings.sentinel if node.role == "sentinel" else self.settings.redis
+        connection = await Connection.open(node.address, credentials, connect_timeout=2, response_timeout=10)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def ask(self, name: str, *command: str | int) -> Any:
+        """One command to a node, and its reply."""
+        async with self.connection(name) as connection:
+            return await connection.call(*command)
+
+    async def says_master(self, name: str) -> bool:
+        """Whether the node itself says that it is a master."""
+        return bool((await self.ask(name, "ROLE"))[0] == b"master")
+
+    async def master(self, location: str) -> Node:
+        """The node that the location's first Sentinel names as master."""
+        shard = self.topology.shard(location)
+        host, port = await self.ask(shard.sentinels[0].name, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", shard.service)
+        return next(n for n in shard.redis if n.address == (host.decode(), int(port)))
+
+
+def start_system(settings: Settings, ports: PortBlock) -> System:
+    """Starts all servers and returns when they are healthy; callable with or without a running event loop."""
+    stack = Stack(settings)
+    try:
+        blocking(stack.up())
+    except BaseException:
+        stop_system(System(settings, stack, ports))
+        raise
+    return System(settings, stack, ports)
+
+
+def stop_system(system: System) -> None:
+    """Stops all servers of a system, and makes sure that they are gone.
+
+    Raises:
+        AssertionError: a server survived.
+    """
+    pids = server_pids(system.settings.state)
+    blocking(system.stack.down())
+    left = [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    assert not left, f"servers that survived the test: {left}"
+
+
+def server_pids(state: Path) -> list[int]:
+    """The process ids of the servers that a stack with this state directory runs."""
+    return [int(f.read_text().split()[0]) for f in (state / "nodes").glob("*/pid")]
+
+
+def blocking(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine to its end in a thread and an event loop of its own.
+
+    Session fixtures are set up outside of any test's loop, which must not be touched, nor waited in.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(asyncio.run(work))
+        except BaseException as e:
+            errors.append(e)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if nested else value
+    return merged
