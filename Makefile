@@ -1,0 +1,56 @@
+# Two commands do everything: `make up` runs iotd with all its servers, `make test` runs all tests.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+IOTD   := $(BIN)/iotd
+
+.PHONY: up down run test check chaos bench influxd clean help
+
+up: $(VENV)/.runs   ## start the servers, load seven days of history, run the daemon in the foreground
+	@$(IOTD) up
+
+down: $(VENV)/.runs ## stop the daemon and the servers that `make up` started, and only these
+	@$(IOTD) down
+
+test: $(VENV)/.develops influxd-if-possible ## make the environment and run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.develops ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+MINUTES ?= 10
+SEED    ?= 0
+chaos: $(VENV)/.develops ## inject faults for MINUTES=10 (SEED=0: a new one) and count what was lost
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+influxd:            ## build a real influxd into the user's cache (go, cargo, clang, pkg-config; minutes, once)
+	@bash tests/servers/influxd/build.sh
+
+.PHONY: influxd-if-possible
+influxd-if-possible:
+	@bash tests/servers/influxd/build.sh >/dev/null || echo "no influxd: its tests will be skipped" >&2
+
+clean:              ## remove the virtual environment and what tools left here
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+
+help:               ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | expand -t 10
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "iotd needs Python 3.11 or newer; name one: make up PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "no venv module: install python3-venv (Debian), or name another Python with PYTHON=" >&2; exit 1; }
+
+$(VENV)/.runs: pyproject.toml | $(VENV)/bin/python
+	@echo "installing iotd into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.develops: pyproject.toml | $(VENV)/bin/python
+	@echo "installing iotd with its test and development tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,dev]'
+	@touch $@ $(VENV)/.runs
