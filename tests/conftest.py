@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,9 +13,9 @@ import pytest
 from iotd.errors import StackError
 from iotd.settings.tree import Stack as StackSettings
 from iotd.stack.binaries import RedisBinaries, find_redis
-from tests.servers.influxd import InfluxServer, running_influxd
-from tests.servers.needs import missing
-from tests.servers.ports import PortBlock
+from tests.servers.influxdb import InfluxServer, running_influxdb
+from tests.servers.needs import lacking
+from tests.servers.ports import port_block
 from tests.servers.system import System, make_settings, start_system, stop_system
 
 
@@ -36,35 +37,19 @@ def redis_binaries() -> RedisBinaries:
     try:
         return find_redis(StackSettings(redis_dir=Path(named) if named else None))
     except StackError as e:
-        missing("redis", str(e))
+        lacking("redis", str(e))
 
 
 @pytest.fixture(scope="session")
-def take_ports() -> Iterator[Callable[[], PortBlock]]:
-    """Takes a block of free ports that nobody else gets; given back at the end of the session."""
-    taken: list[PortBlock] = []
-
-    def take() -> PortBlock:
-        taken.append(PortBlock())
-        return taken[-1]
-
-    yield take
-    for block in taken:
-        block.release()
-
-
-@pytest.fixture(scope="session")
-def system(
-    redis_binaries: RedisBinaries, take_ports: Callable[[], PortBlock], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[System]:
+def system(redis_binaries: RedisBinaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """Real shards and Sentinels of two locations, shared by all tests: leave every node running and in its role."""
-    ports = take_ports()
-    settings = make_settings(
-        tmp_path_factory.mktemp("system"), ports, stack={"redis_dir": redis_binaries.server.parent}
-    )
-    running = start_system(settings, ports)
-    yield running
-    stop_system(running)
+    with port_block() as first:
+        folder = tmp_path_factory.mktemp("system")
+        running = start_system(make_settings(folder, first, stack={"redis_dir": redis_binaries.server.parent}))
+        try:
+            yield running
+        finally:
+            stop_system(running)
 
 
 class FreshSystem(Protocol):
@@ -74,26 +59,22 @@ class FreshSystem(Protocol):
 
 
 @pytest.fixture
-def fresh_system(
-    redis_binaries: RedisBinaries, take_ports: Callable[[], PortBlock], tmp_path: Path
-) -> Iterator[FreshSystem]:
+def fresh_system(redis_binaries: RedisBinaries, tmp_path: Path) -> Iterator[FreshSystem]:
     """A factory of private systems, for tests that stop, kill or reconfigure servers; all are gone afterwards."""
-    running: list[System] = []
+    with ExitStack() as running:
 
-    def make(locations: Sequence[str] = ("salon",), **overrides: Any) -> System:
-        ports = take_ports()
-        overrides["stack"] = {"redis_dir": redis_binaries.server.parent, **overrides.get("stack", {})}
-        settings = make_settings(tmp_path / f"system-{len(running)}", ports, locations, **overrides)
-        running.append(start_system(settings, ports))
-        return running[-1]
+        def make(locations: Sequence[str] = ("salon",), **overrides: Any) -> System:
+            first = running.enter_context(port_block())
+            overrides["stack"] = {"redis_dir": redis_binaries.server.parent, **overrides.get("stack", {})}
+            system = start_system(make_settings(tmp_path / f"system-{first}", first, locations, **overrides))
+            running.callback(stop_system, system)
+            return system
 
-    yield make
-    for one in running:
-        stop_system(one)
+        yield make
 
 
 @pytest.fixture(scope="session")
-def influxdb(take_ports: Callable[[], PortBlock], tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxServer]:
-    """A real InfluxDB 2, shared by all tests; take a bucket of your own from it."""
-    with running_influxd(tmp_path_factory.mktemp("influxdb"), take_ports()) as server:
+def influxdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxServer]:
+    """A real InfluxDB 2, shared by all tests; make a bucket of your own in it."""
+    with running_influxdb(tmp_path_factory.mktemp("influxdb")) as server:
         yield server

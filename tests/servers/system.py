@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +16,14 @@ from iotd.settings import Settings, load
 from iotd.shards.connection import Connection
 from iotd.stack import Stack
 from iotd.topology import Node, Topology
-from tests.servers.ports import PortBlock
 
 T = TypeVar("T")
 
 
 def make_settings(
-    folder: Path, ports: PortBlock, locations: Sequence[str] = ("salon", "chambre1"), **overrides: Any
+    folder: Path, first_port: int, locations: Sequence[str] = ("salon", "chambre1"), **overrides: Any
 ) -> Settings:
-    """Settings whose state is in ``folder`` and whose ports are all in ``ports``.
+    """Settings whose state is in ``folder``, with every port from ``first_port`` on (see :mod:`tests.servers.ports`).
 
     Args:
         overrides: tables of the configuration, merged over the ones made here: ``sentinel={"down_after": "500ms"}``.
@@ -36,8 +35,8 @@ def make_settings(
     made = {
         "locations": tuple(locations),
         "state_dir": folder / "state",
-        "topology": {"redis_port": ports.first, "sentinel_port": ports.first + 2 * count},
-        "influxdb": {"port": ports.first + 5 * count},
+        "topology": {"redis_port": first_port, "sentinel_port": first_port + 2 * count},
+        "influxdb": {"port": first_port + 5 * count},
         "archive": {"sink": "embedded"},
         "sentinel": {"down_after": "500ms", "failover_timeout": "3s"},
     }
@@ -46,11 +45,10 @@ def make_settings(
 
 @dataclass(frozen=True)
 class System:
-    """Running servers; ``ports`` has spare ones for proxies."""
+    """Running servers."""
 
     settings: Settings
     stack: Stack
-    ports: PortBlock
 
     @property
     def topology(self) -> Topology:
@@ -83,15 +81,15 @@ class System:
         return next(n for n in shard.redis if n.address == (host.decode(), int(port)))
 
 
-def start_system(settings: Settings, ports: PortBlock) -> System:
+def start_system(settings: Settings) -> System:
     """Starts all servers and returns when they are healthy; callable with or without a running event loop."""
     stack = Stack(settings)
     try:
         blocking(stack.up())
     except BaseException:
-        stop_system(System(settings, stack, ports))
+        stop_system(System(settings, stack))
         raise
-    return System(settings, stack, ports)
+    return System(settings, stack)
 
 
 def stop_system(system: System) -> None:
@@ -131,6 +129,20 @@ def blocking(work: Coroutine[Any, Any, T]) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+async def until(condition: Callable[[], Awaitable[bool]], limit: float, what: str) -> None:
+    """Waits until a condition holds.
+
+    Raises:
+        AssertionError: it did not within ``limit`` seconds; ``what`` says what was waited for.
+    """
+    try:
+        async with asyncio.timeout(limit):
+            while not await condition():
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"not within {limit} s: {what}") from None
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
