@@ -68,7 +68,7 @@ class Daemon:
         self._supervisor = Supervisor()
         self._rosters = {
             location: Roster.of(location, settings.sensors.types, settings.sensors.per_type)
-            for location in settings.locations
+            for location in settings.served
         }
 
     def stop(self) -> None:
@@ -107,6 +107,7 @@ class Daemon:
                 shard, self._rosters[shard.location], self._queue, settings, state, late=self._mark_dirty
             )
             for shard in topology(settings).shards
+            if shard.location in self._rosters
         }
         sink = make_sink(settings)
         if sink is not None:

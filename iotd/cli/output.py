@@ -27,15 +27,20 @@ def print_json(value: Any) -> None:
     click.echo(to_json(value))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
-    """Prints a table; cells may hold rich markup made by :func:`good` and :func:`bad`."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Any:
+    """A rich table; cells may hold markup made by :func:`good` and :func:`bad`."""
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(*columns, title=title, box=SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    made = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    console().print(table)
+        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    return made
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints a table, see :func:`table`."""
+    console().print(table(columns, rows))
 
 
 def console(err: bool = False) -> Any:

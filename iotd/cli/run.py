@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,9 +23,10 @@ def run(config: Path | None, locations: str | None) -> None:
     It ends on SIGTERM or Ctrl-C, after what is under way was confirmed; a second one leaves at once.
     """
     from iotd.daemon import run_daemon  # noqa: PLC0415
+    from iotd.ops.logging import logging_to  # noqa: PLC0415
 
     settings = _load(config, locations)
-    with _logging(settings):
+    with logging_to(settings.log):
         run_daemon(settings)
 
 
@@ -41,12 +41,13 @@ def up(config: Path | None, locations: str | None, no_history: bool) -> None:
     """
     from iotd.cli.upscreen import UpScreen  # noqa: PLC0415
     from iotd.daemon import run_daemon  # noqa: PLC0415
+    from iotd.ops.logging import logging_to  # noqa: PLC0415
     from iotd.stack import Stack  # noqa: PLC0415
 
     settings = _load(config, locations)
     screen = UpScreen(settings)
-    screen.servers(asyncio.run(Stack(settings).up(screen.starting)))
-    with _logging(settings), screen:
+    screen.servers(asyncio.run(Stack(settings, screen.tell).up()))
+    with logging_to(settings.log), screen:
         run_daemon(settings, history=not no_history, progress=screen.progress, ready=screen.ready)
     screen.goodbye()
 
@@ -77,10 +78,4 @@ def down(config: Path | None) -> None:
 def _load(config: Path | None, locations: str | None) -> Settings:
     if locations is None:
         return load(config)
-    return load(config).only([name.strip() for name in locations.split(",")])
-
-
-def _logging(settings: Settings):  # type: ignore[no-untyped-def]
-    from iotd.ops.logging import logging_to  # noqa: PLC0415
-
-    return logging_to(sys.stderr, settings.log)
+    return load(config, serve=tuple(name.strip() for name in locations.split(",")))

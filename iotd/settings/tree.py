@@ -221,6 +221,8 @@ class Tree(Section):
     """All settings."""
 
     locations: tuple[str, ...] = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
+    serve: tuple[str, ...] | None = None
+    """The locations that this daemon carries, when several share the work; None: all."""
     state_dir: Path | None = None
     """None: $STATE_DIRECTORY (systemd), else the user's state folder (XDG)."""
     sensors: Sensors = Sensors()
@@ -248,6 +250,17 @@ class Tree(Section):
             if not re.fullmatch(r"[\w-]+", name):
                 raise ValueError(f"{name!r}: use letters, digits, _ and - (the name becomes part of Redis keys)")
         return locations
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The locations that this daemon carries."""
+        return self.locations if self.serve is None else self.serve
+
+    @model_validator(mode="after")
+    def _served(self) -> Tree:
+        if unknown := [name for name in self.serve or () if name not in self.locations]:
+            raise ValueError(f"serve: no location {unknown[0]!r}; there are {', '.join(self.locations)}")
+        return self
 
     @model_validator(mode="after")
     def _places(self) -> Tree:
