@@ -43,7 +43,7 @@ def redis_conf(settings: Settings, node: Node, folder: Path, module: Path, maste
         "repl-ping-replica-period 1",
         "repl-timeout 20",
         "repl-diskless-sync-delay 0",
-        "repl-diskless-load swapdb",
+        "repl-diskless-load disabled",
         "maxmemory-policy noeviction",
     ]
     if settings.stack.maxmemory is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import Counter
 from typing import Any
 
 import aiohttp
@@ -58,14 +57,19 @@ async def influxdb_problem(node: Node) -> str | None:
 
 
 async def current_master(settings: Settings, shard: Shard) -> Address | None:
-    """The master that most of the running Sentinels name; without any, the only node that says it is one."""
+    """Who is master now: the one of the highest configuration epoch that a Sentinel names, not of the most Sentinels.
 
-    async def named(node: Node) -> Address | None:
+    For a moment after a promotion most of them still name the old one. Where the one named does not say it is a
+    master and exactly one node does, that node is it: it was promoted, and the Sentinels are about to say so.
+    """
+
+    async def named(node: Node) -> tuple[int, Address] | None:
         try:
-            reply = await _ask(settings.sentinel, node, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", shard.service)
+            reply = await _ask(settings.sentinel, node, "SENTINEL", "MASTER", shard.service)
         except IotdError:
             return None
-        return Address(reply[0].decode(), int(reply[1])) if reply else None
+        said = dict(zip(reply[::2], reply[1::2], strict=True))
+        return int(said[b"config-epoch"]), Address(said[b"ip"].decode(), int(said[b"port"]))
 
     async def is_master(node: Node) -> bool:
         try:
@@ -73,12 +77,13 @@ async def current_master(settings: Settings, shard: Shard) -> Address | None:
         except IotdError:
             return False
 
-    said = [a for a in await asyncio.gather(*map(named, shard.sentinels)) if a is not None]
-    if said:
-        return Counter(said).most_common(1)[0][0]
     roles = await asyncio.gather(*map(is_master, shard.redis))
     masters = [node.address for node, yes in zip(shard.redis, roles, strict=True) if yes]
-    return masters[0] if len(masters) == 1 else None
+    said = [s for s in await asyncio.gather(*map(named, shard.sentinels)) if s is not None]
+    newest = max(said)[1] if said else None
+    if len(masters) == 1 and newest not in masters:
+        return masters[0]
+    return newest
 
 
 def require_free_port(node: Node, setting: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import psutil
@@ -26,18 +25,23 @@ class ServerProcess:
         Raises:
             OSError: it can't be run.
         """
-        with self._output.open("ab") as output:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env=None if env is None else {**os.environ, **env},
-            )
-        started = psutil.Process(process.pid).create_time()
+        # no Popen object: it would warn when it is dropped while the server goes on, as it is meant to
+        pid = os.posix_spawn(
+            command[0],
+            command,
+            {**os.environ, **(env or {})},
+            file_actions=(
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(self._output), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ),
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+        )
+        started = psutil.Process(pid).create_time()
         fresh = self._pid_file.with_suffix(".new")
-        fresh.write_text(f"{process.pid} {started}\n")
+        fresh.write_text(f"{pid} {started}\n")
         fresh.replace(self._pid_file)
 
     def find(self) -> psutil.Process | None:

@@ -1,0 +1,63 @@
+"""Supervision: a task that dies is started again, with backoff; a fault that cannot mend ends the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+import structlog
+
+from iotd.errors import IotdError
+
+log = structlog.get_logger(__name__)
+
+_FIRST_S, _LONGEST_S = 0.1, 30.0
+_STEADY_S = 10.0
+"""A task that ran so long counts as recovered."""
+
+
+class Supervisor:
+    """Keeps tasks running; :attr:`restarts` counts by name."""
+
+    def __init__(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self.restarts: Counter[str] = Counter()
+        self._sleep = sleep
+
+    async def keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Runs ``run`` for ever, again after each failure; logs once when it fails and once when it has recovered.
+
+        Raises:
+            IotdError: one that is not retriable: nothing but a person can mend it.
+        """
+        failures = 0
+        while True:
+            began = monotonic()
+            recovered = asyncio.ensure_future(self._recovered(name, failures)) if failures else None
+            try:
+                await run()
+            except IotdError as e:
+                if not e.retriable:
+                    raise
+                self._failed(name, e, failures)
+            except Exception as e:
+                self._failed(name, e, failures)
+            else:
+                return
+            finally:
+                if recovered is not None:
+                    recovered.cancel()
+            failures = 1 if monotonic() - began >= _STEADY_S else failures + 1
+            self.restarts[name] += 1
+            await self._sleep(min(_LONGEST_S, _FIRST_S * 2 ** (failures - 1)) * random.uniform(0.5, 1.0))
+
+    def _failed(self, name: str, error: Exception, failures: int) -> None:
+        if failures == 0:
+            expected = isinstance(error, IotdError)
+            log.error("task_failed", task=name, reason=str(error) or repr(error), exc_info=None if expected else error)
+
+    async def _recovered(self, name: str, failures: int) -> None:
+        await self._sleep(_STEADY_S)
+        log.info("task_recovered", task=name, failures=failures)

@@ -1,0 +1,106 @@
+"""The simulated sensors of one location."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import structlog
+
+from iotd.sensors import Batch, Roster
+from iotd.settings.tree import Tree
+from iotd.sources.clock import Clock
+from iotd.sources.schedule import Schedule, grid
+from iotd.sources.signal import Signal, Times
+from iotd.sources.source import Intake
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 8_192
+"""Readings in one batch at most, when more is due than one tick."""
+
+Progress = Callable[[int, int], None]
+"""Told (readings done, readings in all)."""
+
+
+def ignore(done: int, total: int) -> None:
+    """A progress that nobody looks at."""
+
+
+class Simulator:
+    """Hands over what its sensors read, at whole multiples of the interval, and after a stop what was due meanwhile."""
+
+    def __init__(self, settings: Tree, roster: Roster, intake: Intake, clock: Clock) -> None:
+        self._roster = roster
+        self._intake = intake
+        self._clock = clock
+        self._schedule = Schedule.of(settings)
+        self._signal = Signal(settings.simulator.seed, roster)
+        self._series = np.arange(len(roster), dtype=np.int32)
+        self._times_at_once = max(1, _AT_ONCE // len(roster))
+
+    async def run(self) -> None:
+        """Hands over live readings until cancelled; a location that has none yet begins now."""
+        last = self._last()
+        if last is None:
+            last = self._clock.now()
+        while True:
+            now = self._clock.now()
+            if now < last - self._schedule.interval:
+                last = await self._clock_went_back(now, last)
+                continue
+            for times in self._schedule.due(last, now, self._times_at_once):
+                await self._hand_over(times)
+                last = int(times[-1])
+            await self._clock.sleep(self._schedule.next(max(now, last)) - self._clock.now())
+
+    async def history(self, days: float, progress: Progress = ignore) -> int:
+        """Hands over what is due from ``days`` ago until now, as far as it was not handed over before.
+
+        Returns:
+            how many readings that were.
+        """
+        now = self._clock.now()
+        start = now - round(days * 86_400_000)
+        span = self._intake.position(self._roster.location)
+        after = start if span is None else span.last
+        backwards = [] if span is None else list(grid(start, span.first - 1, self._schedule.step, self._times_at_once))
+        total = (self._schedule.count(after, now) + sum(map(len, backwards))) * len(self._roster)
+        done = 0
+        for times in self._schedule.due(after, now, self._times_at_once):
+            await self._hand_over(times)
+            done += len(times) * len(self._roster)
+            progress(done, total)
+        # latest first, so that what was handed over is one unbroken span at each moment
+        for times in reversed(backwards):
+            await self._hand_over(times)
+            done += len(times) * len(self._roster)
+            progress(done, total)
+        return done
+
+    def _last(self) -> int | None:
+        span = self._intake.position(self._roster.location)
+        return span.last if span else None
+
+    async def _hand_over(self, times: Times) -> None:
+        n = len(self._roster)
+        await self._intake.put(
+            Batch(
+                self._roster,
+                np.tile(self._series, len(times)),
+                np.repeat(times, n),
+                self._signal.values(times).ravel(),
+            )
+        )
+
+    async def _clock_went_back(self, now: int, last: int) -> int:
+        log.warning(
+            "clock_went_back",
+            location=self._roster.location,
+            by_ms=last - now,
+            effect="no readings until the clock has passed the last one",
+        )
+        while (now := self._clock.now()) <= last:
+            await self._clock.sleep(min(last - now + 1, 1_000))
+        log.info("clock_caught_up", location=self._roster.location)
+        return last
