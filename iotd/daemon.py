@@ -14,9 +14,9 @@ from typing import Any
 import structlog
 
 from iotd.archive.archiver import Archiver
-from iotd.archive.choose import make_sink
+from iotd.archive.sinks.choose import make_sink
 from iotd.archive.watermarks import Watermarks
-from iotd.errors import ShardUnavailable
+from iotd.errors import IotdError, ShardUnavailable, UsageError
 from iotd.ops.control import ControlServer
 from iotd.ops.statedir import held
 from iotd.ops.supervise import Supervisor
@@ -24,6 +24,7 @@ from iotd.ops.tasks import together
 from iotd.pipeline.queue import Queue
 from iotd.sensors import Roster
 from iotd.settings import Address, Settings
+from iotd.shards.audit import Audit, audit
 from iotd.shards.reader import ShardReader
 from iotd.shards.service import ShardService, ShardState
 from iotd.sources.clock import SystemClock
@@ -31,6 +32,9 @@ from iotd.sources.simulator import Simulator
 from iotd.topology import topology
 
 log = structlog.get_logger(__name__)
+
+_CHECKED_MS = 120_000
+_CHECK_LIMIT_S = 30
 
 Progress = Callable[[str, int, int], None]
 """Told (what, done, total) while history is loaded and archived."""
@@ -53,16 +57,26 @@ class DaemonState:
 class Daemon:
     """All parts of one running system; :meth:`run` is its life from start to end."""
 
-    def __init__(self, settings: Settings, *, history: bool = False, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        history: bool = False,
+        progress: Progress | None = None,
+        ready: Callable[[str | None], None] = lambda archive: None,
+    ) -> None:
         """
         Args:
             history: a location that never had readings begins ``simulator.history_days`` ago rather than now.
+            ready: called once, when history is handed over and all works, with where the archive is.
         """
         self._settings = settings
         self._state = settings.state
         self._history = history
         self._progress = progress or (lambda what, done, total: None)
+        self._ready = ready
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._began_ms = SystemClock().now()
         self._phase = "starting"
         self._stopping = asyncio.Event()
         self._supervisor = Supervisor()
@@ -125,13 +139,16 @@ class Daemon:
             location: Simulator(settings, roster, self._queue, SystemClock())
             for location, roster in self._rosters.items()
         }
+        self._loaded = {location: asyncio.Event() for location in self._rosters}
         await life.enter_async_context(
             ControlServer(
                 state,
                 {
                     ("GET", "/status"): self._answer_status,
-                    ("POST", "/archive"): self._answer_archive,
+                    ("POST", "/archive/now"): self._answer_archive,
+                    ("POST", "/archive/verify"): self._answer_verify,
                     ("POST", "/history"): self._answer_history,
+                    ("POST", "/check"): self._answer_check,
                 },
             )
         )
@@ -157,19 +174,30 @@ class Daemon:
             shards = [group.create_task(watch(f"shard {n}", s.run)) for n, s in self._shards.items()]
             sources = [group.create_task(watch(f"source {n}", self._source(n))) for n in self._simulators]
             archiver = group.create_task(watch("archiver", self._archiver.run))
+            begun = group.create_task(self._begin(), name="begin")
             self._phase = "running"
             await self._stopping.wait()
             self._phase = "draining"
-            await self._end(*sources)
+            await self._end(begun, *sources)
             await self._drain()
             await self._end(archiver, *shards)
 
+    async def _begin(self) -> None:
+        for loaded in self._loaded.values():
+            await loaded.wait()
+        self._ready(self._archiver.status.sink)
+        if self._history:
+            await self._queue.drained()
+            with contextlib.suppress(IotdError):  # the archiver says itself what keeps it, and goes on trying
+                await self._archiver.cycle()
+
     def _source(self, location: str) -> Callable[[], Awaitable[None]]:
-        simulator = self._simulators[location]
+        simulator, loaded = self._simulators[location], self._loaded[location]
 
         async def run() -> None:
-            if self._history:
+            if self._history and not loaded.is_set():
                 await simulator.history(self._settings.simulator.history_days, self._told(f"history {location}"))
+            loaded.set()
             await simulator.run()
 
         return run
@@ -185,9 +213,14 @@ class Daemon:
         try:
             async with asyncio.timeout(limit):
                 await self._queue.drained()
+                with contextlib.suppress(IotdError):  # what is not archived now is archived after the next start
+                    await self._archiver.cycle()
         except TimeoutError:
             left = sum(lane.depth().batches for lane in self._queue.lanes.values())
-            log.warning("not_drained", batches=left, effect="they are in the spool, and are written at the next start")
+            if left:
+                log.warning(
+                    "not_drained", batches=left, effect="they are in the spool, and are written at the next start"
+                )
 
     async def _end(self, *tasks: asyncio.Task[Any]) -> None:
         for task in tasks:
@@ -215,10 +248,30 @@ class Daemon:
     async def _answer_archive(self, params: Mapping[str, str]) -> Any:
         return await self._archiver.cycle()
 
+    async def _answer_verify(self, params: Mapping[str, str]) -> Any:
+        return await self._archiver.verify(deep=params.get("deep") == "1", repair=params.get("repair") == "1")
+
     async def _answer_history(self, params: Mapping[str, str]) -> dict[str, int]:
         days = float(params.get("days", self._settings.simulator.history_days))
         done = await asyncio.gather(*(s.history(days, lambda done, total: None) for s in self._simulators.values()))
         return dict(zip(self._simulators, done, strict=True))
+
+    async def _answer_check(self, params: Mapping[str, str]) -> Audit:
+        location = params.get("location", "")
+        if location not in self._simulators:
+            raise UsageError(f"this daemon does not serve {location!r}")
+        # sensors read at their full rate since we run; the last minutes of that are enough
+        times, values = self._simulators[location].expected(max(self._began_ms, SystemClock().now() - _CHECKED_MS))
+        try:
+            async with asyncio.timeout(_CHECK_LIMIT_S):
+                await self._queue.lanes[location].confirmed_upto(self._queue.lanes[location].handed)
+        except TimeoutError:
+            raise ShardUnavailable(f"{location}: readings still wait in the spool; see `iotd status`") from None
+        reader = ShardReader(location, self._settings, self._master_of(location))
+        try:
+            return await audit(reader, self._rosters[location], times, values)
+        finally:
+            await reader.close()
 
 
 def run_daemon(
@@ -226,7 +279,7 @@ def run_daemon(
     *,
     history: bool = False,
     progress: Progress | None = None,
-    ready: Callable[[Daemon], None] = lambda daemon: None,
+    ready: Callable[[str | None], None] = lambda archive: None,
 ) -> None:
     """Runs the daemon until SIGTERM or SIGINT; a second one leaves at once, the spool keeps what is not confirmed.
 
@@ -235,7 +288,7 @@ def run_daemon(
     """
 
     async def main() -> None:
-        daemon = Daemon(settings, history=history, progress=progress)
+        daemon = Daemon(settings, history=history, progress=progress, ready=ready)
         loop = asyncio.get_running_loop()
         life = asyncio.current_task()
         assert life is not None
@@ -249,7 +302,6 @@ def run_daemon(
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt
                 loop.add_signal_handler(number, asked)
-        ready(daemon)
         try:
             await daemon.run()
         except asyncio.CancelledError:

@@ -90,7 +90,14 @@ class ArchiveRefused(ArchiveError):
 
 
 class ArchiveRejected(ArchiveError):
-    """The archive refuses these very points (400, 422), whoever sends them and whenever."""
+    """The archive refuses these very points (400, 422), whoever sends them and whenever.
+
+    ``dropped`` says how many it dropped, when the server named it; the others are stored.
+    """
+
+    def __init__(self, message: str, dropped: int | None = None) -> None:
+        super().__init__(message)
+        self.dropped = dropped
 
 
 class ArchiveTooLarge(ArchiveError):

@@ -25,14 +25,15 @@ class UpScreen:
     def servers(self, reports: list[NodeReport]) -> None:
         self._console.print(summary(reports))
 
-    def ready(self, archive: str) -> None:
-        """Says what can be done now; ``archive`` names where the archive is."""
+    def ready(self, archive: str | None) -> None:
+        """Says what can be done now; ``archive`` names where the archive is, None when there is none."""
+        self._close_bars()
         self._console.print(
             "\n[bold]iotd is running.[/bold] In another terminal:\n"
             "  [cyan]iotd status[/cyan]                            every shard, replication, what waits\n"
             "  [cyan]iotd failover-test --location salon[/cyan]    stop a master and watch the failover\n"
             "  [cyan]iotd archive status[/cyan]                    how far the archive is\n"
-            f"The archive: {archive}\n"
+            f"The archive: {archive or 'none (archive.sink)'}\n"
             "Ctrl-C stops the daemon, `iotd down` (`make down`) the servers.\n"
         )
 

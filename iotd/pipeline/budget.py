@@ -31,13 +31,20 @@ class Budget:
         self.used -= size
         self._wake()
 
+    def try_acquire(self, size: int) -> bool:
+        """Takes ``size`` bytes for the archiver if they are free and nobody waits; False otherwise."""
+        if self._waiting or not self._fits(size):
+            return False
+        self._hold(size)
+        return True
+
     async def acquire(self, size: int) -> None:
         """Takes ``size`` bytes for the archiver, waiting in order until they are free.
 
-        One request larger than the archiver's half is let through alone, or it would wait for ever.
+        One request larger than the archiver's half is let through alone, or it would wait for ever. Who waits must
+        hold nothing that is released only after the wait, or two would wait for each other.
         """
-        if not self._waiting and self._fits(size):
-            self._hold(size)
+        if self.try_acquire(size):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((size, turn))
@@ -49,7 +56,7 @@ class Budget:
             raise
 
     def release(self, size: int) -> None:
-        """Gives back bytes that :meth:`acquire` took."""
+        """Gives back bytes that :meth:`acquire` or :meth:`try_acquire` took."""
         self._archive -= size
         self.used -= size
         self._wake()

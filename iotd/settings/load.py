@@ -101,6 +101,11 @@ class Settings(Tree, BaseSettings):
             return Path(systemd.split(":")[0])
         return platformdirs.user_state_path("iotd")
 
+    @property
+    def stack_token(self) -> Path:
+        """Where the token of the InfluxDB that the stack runs is kept."""
+        return self.state / "influxdb.token"
+
 
 def _secret_folders() -> list[Path] | None:
     # systemd credentials and Docker secrets; a file there is named like the variable (IOTD_INFLUXDB__TOKEN)

@@ -163,6 +163,8 @@ class Archive(Section):
     sink: Literal["auto", "influxdb", "embedded", "none"] = "auto"
     """auto: InfluxDB where one is configured or the stack runs one, else the embedded archive."""
     interval: Duration = timedelta(minutes=5)
+    verify_interval: Duration = timedelta(hours=1)
+    """How often counts per series and hour are compared, shards against archive, and gaps repaired."""
     batch: Annotated[int, Field(ge=100, le=100_000)] = 5_000
     """Points in one write."""
     in_flight: Annotated[int, Field(ge=1, le=64)] = 4

@@ -65,8 +65,7 @@ class Fence:
         while True:
             seq = await self._lane.wait_applied(self._lane.confirmed)
             await self._watcher.settled(address)
-            if (late := self._lane.take_late()) is not None:
-                await self._late(self._lane.location, late.first, late.last)
+            await self._pass_on_late()
             await self._set(seq)
             while not await self._holds():
                 if self._lane.full and self._on_full == "confirm_on_master" and await self._holds_on_master():
@@ -74,6 +73,14 @@ class Fence:
                     break
                 await self._watcher.settled(address)
             await self._lane.confirm(seq)
+
+    async def _pass_on_late(self) -> None:
+        if (late := self._lane.take_late()) is not None:
+            try:
+                await self._late(self._lane.location, late.first, late.last)
+            except BaseException:
+                self._lane.note_late(late.first, late.last)  # it stays to be told
+                raise
 
     async def _set(self, seq: int) -> None:
         # WATCH, so that a fence never comes to stand over data that was exchanged between looking and setting

@@ -11,7 +11,7 @@ from iotd.sensors import Batch, Roster
 from iotd.settings.tree import Tree
 from iotd.sources.clock import Clock
 from iotd.sources.schedule import Schedule, grid
-from iotd.sources.signal import Signal, Times
+from iotd.sources.signal import Signal, Times, Values
 from iotd.sources.source import Intake
 
 log = structlog.get_logger(__name__)
@@ -77,6 +77,13 @@ class Simulator:
             done += len(times) * len(self._roster)
             progress(done, total)
         return done
+
+    def expected(self, since: int) -> tuple[Times, Values]:
+        """The live readings that were handed over from ``since`` (ms) on: times (T,), and values (T, sensors)."""
+        last = self._last()
+        times = [] if last is None else list(grid(since - 1, last, self._schedule.interval, 100_000))
+        whole = np.concatenate(times) if times else np.empty(0, np.int64)
+        return whole, self._signal.values(whole)
 
     def _last(self) -> int | None:
         span = self._intake.position(self._roster.location)

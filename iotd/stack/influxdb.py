@@ -12,11 +12,6 @@ from iotd.settings import Settings
 from iotd.topology import Node
 
 
-def token_path(state: Path) -> Path:
-    """Where the token of the stack's InfluxDB is kept."""
-    return state / "influxdb.token"
-
-
 async def set_up(settings: Settings, node: Node) -> None:
     """Makes user, organisation, bucket and token on a new server; nothing on one that is set up already.
 
@@ -24,7 +19,7 @@ async def set_up(settings: Settings, node: Node) -> None:
         StackError: the server refuses, or was set up by someone else, so that its token is not ours to know.
     """
     wanted = settings.influxdb
-    token = token_path(settings.state)
+    token = settings.stack_token
     base = f"http://{node.address}/api/v2/setup"
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
         async with session.get(base) as response:

@@ -15,7 +15,7 @@ import aiohttp
 from iotd.settings.tree import Stack as StackSettings
 from iotd.stack.binaries import find_influxd
 from iotd.stack.health import influxdb_problem
-from iotd.stack.influxdb import set_up, token_path
+from iotd.stack.influxdb import set_up
 from iotd.stack.processes import Processes
 from iotd.topology import topology
 from tests.servers.needs import lacking
@@ -67,7 +67,7 @@ def running_influxdb(folder: Path) -> Iterator[InfluxServer]:
 
         try:
             asyncio.run(start())
-            token = token_path(settings.state).read_text().strip()
+            token = settings.stack_token.read_text().strip()
             yield InfluxServer(f"http://{node.address}", settings.influxdb.org, token, backend)
         finally:
             with contextlib.suppress(OSError):

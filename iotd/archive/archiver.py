@@ -1,0 +1,142 @@
+"""The archiver: every location's archive, and what there is to say of them together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from iotd.archive.delivery import Delivery
+from iotd.archive.location import Keeper, LocationArchive, Pass
+from iotd.archive.sinks.base import Sink
+from iotd.archive.verify import Verdict
+from iotd.archive.watermarks import Watermarks
+from iotd.errors import UsageError
+from iotd.ops.tasks import together
+from iotd.pipeline.budget import Budget
+from iotd.pipeline.deadletter import DeadLetters
+from iotd.settings import Settings
+from iotd.shards.reader import ShardReader
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LocationStatus:
+    """How far one location is; the fields are those of :class:`LocationArchive` and its :class:`Verdict`."""
+
+    watermark: int | None
+    trouble: str | None
+    compared: int | None
+    gaps: int | None
+    repaired: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveStatus:
+    """How the archive is.
+
+    Attributes:
+        sink: which store, None when there is none.
+        archived: points acknowledged since the daemon's start.
+        rejected: points in the dead-letter file since then.
+        trouble: why the sink takes nothing at present.
+    """
+
+    sink: str | None
+    archived: int = 0
+    rejected: int = 0
+    trouble: str | None = None
+    locations: dict[str, LocationStatus] = field(default_factory=dict)
+
+
+class Archiver:
+    """Runs a :class:`LocationArchive` per location; they share the sink, its slots and the memory."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        readers: Mapping[str, ShardReader],
+        sink: Sink | None,
+        watermarks: Watermarks,
+        budget: Budget,
+        keeper: Keeper,
+        state: Path,
+    ) -> None:
+        """Makes the sink known to the watermarks, so that from now on no late reading passes it unnoticed."""
+        self._delivery: Delivery | None = None
+        self._locations: dict[str, LocationArchive] = {}
+        if sink is None:
+            return
+        watermarks.use(sink.identity)
+        dead_letters = DeadLetters(state / "dead-letters" / "archive.jsonl")
+        self._delivery = Delivery(sink, dead_letters, settings.archive.in_flight)
+        self._locations = {
+            location: LocationArchive(
+                reader,
+                delivery=self._delivery,
+                watermarks=watermarks,
+                budget=budget,
+                keeper=keeper,
+                settings=settings.archive,
+            )
+            for location, reader in readers.items()
+        }
+
+    async def run(self) -> None:
+        """Archives until cancelled; returns at once when there is no sink.
+
+        Raises:
+            IotdError: one that is not retriable.
+        """
+        async with together() as group:
+            for location, archive in self._locations.items():
+                group.create_task(archive.run(), name=f"archive {location}")
+
+    async def cycle(self) -> dict[str, Pass]:
+        """A pass over all locations from now on, and what it did to each.
+
+        Raises:
+            IotdError: why one did not come to its end; the others did, or go on.
+        """
+        return await self._each(lambda archive: archive.cycle())
+
+    async def verify(self, *, deep: bool, repair: bool) -> dict[str, Verdict]:
+        """Compares shards and archive, by location.
+
+        Raises:
+            IotdError: why one can't be compared.
+        """
+        return await self._each(lambda archive: archive.verify(deep=deep, repair=repair))
+
+    async def _each(self, do: Callable[[LocationArchive], Awaitable[T]]) -> dict[str, T]:
+        if not self._locations:
+            raise UsageError("there is no archive: archive.sink is none")
+        tasks = {location: asyncio.ensure_future(do(archive)) for location, archive in self._locations.items()}
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        return {location: task.result() for location, task in tasks.items()}
+
+    @property
+    def status(self) -> ArchiveStatus:
+        """How the archive is now."""
+        if self._delivery is None:
+            return ArchiveStatus(None)
+        return ArchiveStatus(
+            sink=self._delivery.sink.identity,
+            archived=self._delivery.archived,
+            rejected=self._delivery.rejected,
+            trouble=self._delivery.trouble,
+            locations={
+                location: LocationStatus(
+                    watermark=archive.watermark,
+                    trouble=archive.trouble,
+                    compared=archive.verdict.compared if archive.verdict else None,
+                    gaps=len(archive.verdict.gaps) if archive.verdict else None,
+                    repaired=archive.verdict.repaired if archive.verdict else None,
+                )
+                for location, archive in self._locations.items()
+            },
+        )

@@ -1,0 +1,95 @@
+"""Handing batches to the sink: what each refusal means for the batch; so many at once; health, told once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from iotd.archive.points import Points, halves, lines
+from iotd.archive.sinks.base import Sink
+from iotd.errors import ArchiveError, ArchiveRejected, ArchiveTooLarge, ArchiveUnavailable
+from iotd.pipeline.deadletter import DeadLetters
+
+log = structlog.get_logger(__name__)
+
+
+class Delivery:
+    """Writes batches, a bounded number at once; what the sink rejects for good goes to the dead-letter file.
+
+    Attributes:
+        archived: points acknowledged so far.
+        trouble: why the sink takes nothing at present, None while it does.
+    """
+
+    def __init__(self, sink: Sink, dead_letters: DeadLetters, in_flight: int) -> None:
+        self.sink = sink
+        self.archived = 0
+        self.trouble: str | None = None
+        self._dead_letters = dead_letters
+        self._slots = asyncio.Semaphore(in_flight)
+
+    @property
+    def rejected(self) -> int:
+        """Points in the dead-letter file since the start."""
+        return self._dead_letters.count
+
+    async def deliver(self, batch: Sequence[Points]) -> None:
+        """Returns when every point of the batch is acknowledged, or in the dead-letter file.
+
+        Raises:
+            ArchiveUnavailable, ArchiveRefused: the whole batch is to be delivered again later.
+        """
+        try:
+            async with self._slots:
+                await self.sink.write(batch)
+        except ArchiveRejected as e:
+            await self._apart(batch, e, e.dropped)
+        except ArchiveTooLarge as e:
+            await self._apart(batch, e, None)
+        except ArchiveError as e:
+            self._fails(str(e))
+            raise
+        else:
+            self._works()
+            self.archived += sum(map(len, batch))
+
+    async def _apart(self, batch: Sequence[Points], error: ArchiveError, dropped: int | None) -> None:
+        count = sum(map(len, batch))
+        if count in (1, dropped):
+            if isinstance(error, ArchiveTooLarge):
+                raise ArchiveUnavailable(f"{error}: even for a single point")
+            await self._reject(batch, str(error))
+            return
+        for half in halves(batch):
+            await self.deliver(half)
+
+    async def _reject(self, batch: Sequence[Points], reason: str) -> None:
+        letters = [{"sink": self.sink.identity, "line": line} for line in lines(batch).decode().split("\n")]
+        try:
+            await asyncio.to_thread(self._dead_letters.add, letters, reason)
+        except OSError as e:
+            raise ArchiveUnavailable(f"{self._dead_letters.path}: can't be written ({e.strerror})") from None
+        log.warning(
+            "archive_rejected",
+            sink=self.sink.identity,
+            count=len(letters),
+            reason=reason,
+            kept=str(self._dead_letters.path),
+        )
+
+    def _fails(self, reason: str) -> None:
+        if self.trouble is None:
+            log.error(
+                "archive_failing",
+                sink=self.sink.identity,
+                reason=reason,
+                effect="the shards hold the readings meanwhile",
+            )
+        self.trouble = reason
+
+    def _works(self) -> None:
+        if self.trouble is not None:
+            log.info("archive_recovered", sink=self.sink.identity, was=self.trouble)
+            self.trouble = None

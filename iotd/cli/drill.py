@@ -1,0 +1,111 @@
+"""`iotd failover-test`: the failover drill."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import click
+
+from iotd.cli.output import output_option, print_json
+from iotd.errors import IotdError, StackError
+from iotd.ops.control import NoDaemon, request
+from iotd.settings import Settings, load
+from iotd.shards.drill import Drill, Moment, failover_drill
+from iotd.stack import Stack
+from iotd.topology import Shard, topology
+
+_EXIT_NO_FAILOVER = 1
+_EXIT_LOST = 2
+
+
+@click.command()
+@click.option("--location", required=True, help="Whose master is stopped.")
+@click.option("--restore", is_flag=True, help="Bring the old master back afterwards, as a replica in sync.")
+@click.option("--hang", is_flag=True, help="Make the master hang (SIGSTOP) instead of killing it.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@output_option
+@click.pass_context
+def failover_test(ctx: click.Context, location: str, restore: bool, hang: bool, yes: bool, output: str) -> None:
+    """Stop a master and watch the failover.
+
+    Shows what the Sentinels do as it happens, for how long no write was accepted, and, when the daemon runs, that every
+    reading handed over meanwhile is there. Exits with 1 when no other node took over, with 2 when a reading is missing.
+
+    \b
+    iotd failover-test --location salon --restore
+    iotd failover-test --location cuisine --hang --yes --output json
+    """
+    settings = load(ctx.obj)
+    shard = topology(settings).shard(location)
+    stack = Stack(settings)
+    people = output == "table"
+
+    def tell(moment: Moment) -> None:
+        if people:
+            click.echo(f"{moment.after:+8.3f} s  {moment.who:<24} {moment.what}")
+
+    async def strike(name: str) -> str:
+        if stack.backend.state(stack.topology.node(name)) != "running":
+            raise StackError(
+                f"{name} was not started by `iotd stack` on this machine, so it is not ours to stop; "
+                "stop it yourself and watch with `iotd status --watch`"
+            )
+        if not yes:
+            click.confirm(f"This stops {name}; readings wait in the spool meanwhile. Go on?", abort=True, err=True)
+        if hang:
+            stack.backend.pause(stack.topology.node(name))
+            return f"made {name} hang"
+        stack.backend.kill(stack.topology.node(name))
+        return f"killed {name}"
+
+    drill = asyncio.run(failover_drill(shard, settings, strike, tell))
+    check = asyncio.run(_check(settings, shard)) if drill.target else None
+    restored = None
+    if restore:
+        restored = asyncio.run(_restore(stack, drill, people))
+    if output == "json":
+        print_json({"drill": drill, "check": check, "restored": restored})
+    elif drill.target is None:
+        click.echo(f"no other node accepted writes: see `iotd status`, `iotd stack logs sentinel-{location}-1`")
+    else:
+        _report(drill, check, restored)
+    if drill.target is None:
+        ctx.exit(_EXIT_NO_FAILOVER)
+    if check and check["missing"]:
+        ctx.exit(_EXIT_LOST)
+
+
+async def _restore(stack: Stack, drill: Drill, people: bool) -> float:
+    began = time.monotonic()
+    if people:
+        click.echo(f"bringing {drill.source} back")
+    await stack.start(drill.source)
+    return round(time.monotonic() - began, 3)
+
+
+async def _check(settings: Settings, shard: Shard) -> Any:
+    """What the daemon counted in the shard, of what it had handed over; None when none runs."""
+    try:
+        return await request(settings.state, "POST", "/check", {"location": shard.location})
+    except NoDaemon:
+        return None
+    except IotdError as e:
+        return {"error": str(e), "missing": None}
+
+
+def _report(drill: Drill, check: Any, restored: float | None) -> None:
+    click.echo(f"{drill.target} is master now; for {drill.outage_ms} ms no write was accepted")
+    if check is None:
+        click.echo("no daemon runs, so no readings were under way")
+    elif "error" in check:
+        click.echo(f"the readings could not be checked: {check['error']}")
+    elif check["missing"]:
+        click.echo(f"{check['missing']:,} of {check['due']:,} readings are MISSING, first {check['first']}", err=True)
+    else:
+        click.echo(f"all {check['due']:,} readings of the last {check['seconds']:g} s are there, with their values")
+    if restored is not None:
+        click.echo(f"{drill.source} is back as a replica, in sync, after {restored:g} s")
+    else:
+        click.echo(f"bring it back as a replica: iotd stack start {drill.source}")

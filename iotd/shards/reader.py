@@ -1,0 +1,131 @@
+"""Reading one location's shard for the archive and for queries, over a connection of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from iotd.errors import IotdError, ShardUnavailable
+from iotd.sensors import Sensor
+from iotd.settings.tree import Tree
+from iotd.settings.values import Address
+from iotd.shards.connection import Argument, Connection, shard_error
+
+log = structlog.get_logger(__name__)
+
+Samples = list[tuple[int, bytes]]
+"""(time in ms, value as the bytes that Redis returned), in time order."""
+
+
+class ShardReader:
+    """Reads from whichever node ``master`` names; a call that finds another one than before connects anew."""
+
+    def __init__(self, location: str, settings: Tree, master: Callable[[], Address]) -> None:
+        """
+        Args:
+            master: the node to read from now; raises ShardUnavailable while there is none.
+        """
+        self.location = location
+        self._settings = settings.redis
+        self._master = master
+        self._connection: Connection | None = None
+        self._unknown: set[bytes] = set()
+
+    async def series(self) -> list[Sensor]:
+        """The sensors that have a series here, also those that the configuration no longer names.
+
+        Raises:
+            ShardError: no master, or no answer.
+        """
+        (keys,) = await self._ask(("TS.QUERYINDEX", f"location={self.location}"))
+        found = []
+        for key in keys:
+            try:
+                found.append(Sensor.from_key(key.decode()))
+            except ValueError:
+                if key not in self._unknown:
+                    self._unknown.add(key)
+                    log.warning("series_unknown", shard=self.location, key=key.decode(errors="replace"))
+        return sorted(found)
+
+    async def page(self, sensor: Sensor, after: int, upto: int | None, count: int) -> Samples:
+        """At most ``count`` samples later than ``after`` (ms) and not later than ``upto``, in order.
+
+        The next page begins after the last time of this one (RedisTimeSeries #1630).
+
+        Raises:
+            ShardError: no master, or no answer.
+        """
+        end = "+" if upto is None else upto
+        (reply,) = await self._ask(("TS.RANGE", sensor.key, max(0, after + 1), end, "COUNT", count))
+        samples: Samples = reply
+        return samples
+
+    async def counts(self, first: int, last: int, bucket: int) -> dict[Sensor, dict[int, int]]:
+        """How many samples each series holds from ``first`` to ``last`` (ms, both included), by start of the bucket.
+
+        Raises:
+            ShardError: no master, or no answer.
+        """
+        command = ("TS.MRANGE", first, last, "ALIGN", 0, "AGGREGATION", "count", bucket)
+        (reply,) = await self._ask((*command, "FILTER", f"location={self.location}"))
+        found = {}
+        for key, _, buckets in reply:
+            try:
+                sensor = Sensor.from_key(key.decode())
+            except ValueError:
+                continue
+            found[sensor] = {int(start): int(float(count)) for start, count in buckets}
+        return found
+
+    async def ends(self) -> dict[Sensor, tuple[int, int]]:
+        """First and last time (ms) of each series that holds samples.
+
+        Raises:
+            ShardError: no master, or no answer.
+        """
+        sensors = await self.series()
+        replies = await self._ask(*(("TS.INFO", s.key) for s in sensors))
+        found = {}
+        for sensor, reply in zip(sensors, replies, strict=True):
+            said = dict(zip(reply[::2], reply[1::2], strict=True))
+            if said[b"totalSamples"]:
+                found[sensor] = (int(said[b"firstTimestamp"]), int(said[b"lastTimestamp"]))
+        return found
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.close()
+
+    async def _ask(self, *commands: tuple[Argument, ...]) -> list[Any]:
+        connection = await self._connected()
+        try:
+            replies = await connection.call_many(commands)
+        except BaseException:
+            await self.close()  # also when cancelled: replies may be under way
+            raise
+        for reply in replies:
+            if isinstance(reply, BaseException):
+                raise _retriable(shard_error(reply, f"{connection.address}: {commands[0][0]!s}"))
+        return replies
+
+    async def _connected(self) -> Connection:
+        address = self._master()
+        if self._connection is not None and self._connection.address != address:
+            await self.close()
+        if self._connection is None:
+            self._connection = await Connection.open(
+                address,
+                self._settings,
+                connect_timeout=self._settings.connect_timeout.total_seconds(),
+                response_timeout=self._settings.response_timeout.total_seconds(),
+            )
+        return self._connection
+
+
+def _retriable(error: IotdError) -> IotdError:
+    # a read may always be tried again: a series that is missing on a fresh master will be made
+    return error if error.retriable else ShardUnavailable(str(error))
