@@ -154,12 +154,15 @@ class Daemon:
         )
         log.info("started", state=str(state), locations=list(self._shards), archive=sink.identity if sink else None)
 
-    def _master_of(self, location: str) -> Callable[[], Address]:
-        def master() -> Address:
-            belief = self._shards[location].watcher.belief
-            if belief is None:
-                raise ShardUnavailable(f"{location}: no master at present")
-            return belief.address
+    def _master_of(self, location: str) -> Callable[[], Awaitable[Address]]:
+        patience = self._settings.redis.response_timeout.total_seconds()
+
+        async def master() -> Address:
+            try:
+                async with asyncio.timeout(patience):
+                    return (await self._shards[location].watcher.accepting()).address
+            except TimeoutError:
+                raise ShardUnavailable(f"{location}: no master at present") from None
 
         return master
 
@@ -262,9 +265,10 @@ class Daemon:
             raise UsageError(f"this daemon does not serve {location!r}")
         # sensors read at their full rate since we run; the last minutes of that are enough
         times, values = self._simulators[location].expected(max(self._began_ms, SystemClock().now() - _CHECKED_MS))
+        lane = self._queue.lanes[location]
         try:
             async with asyncio.timeout(_CHECK_LIMIT_S):
-                await self._queue.lanes[location].confirmed_upto(self._queue.lanes[location].handed)
+                await lane.wait_applied(lane.handed - 1)
         except TimeoutError:
             raise ShardUnavailable(f"{location}: readings still wait in the spool; see `iotd status`") from None
         reader = ShardReader(location, self._settings, self._master_of(location))

@@ -95,7 +95,7 @@ class LocationArchive:
                     done = await self._pass()
                     if verified is None or monotonic() - verified >= self._settings.verify_interval.total_seconds():
                         await self.verify(deep=False, repair=True)
-                        verified = monotonic()
+                        verified = monotonic() if self.verdict and self.verdict.compared else None
                 except IotdError as e:
                     _answer(answers, e)
                     if not e.retriable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import click
@@ -11,10 +12,15 @@ import click
 from iotd.cli.output import output_option, print_json
 from iotd.errors import IotdError, StackError
 from iotd.ops.control import NoDaemon, request
+from iotd.ops.logging import logging_to
 from iotd.settings import Settings, load
+from iotd.settings.tree import Log
 from iotd.shards.drill import Drill, Moment, failover_drill
+from iotd.shards.look import look_at
 from iotd.stack import Stack
 from iotd.topology import Shard, topology
+
+Strike = Callable[[str], Awaitable[str]]
 
 _EXIT_NO_FAILOVER = 1
 _EXIT_LOST = 2
@@ -27,7 +33,7 @@ _EXIT_LOST = 2
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @output_option
 @click.pass_context
-def failover_test(ctx: click.Context, location: str, restore: bool, hang: bool, yes: bool, output: str) -> None:
+def failover_test(ctx: click.Context, /, *, location: str, restore: bool, hang: bool, yes: bool, output: str) -> None:
     """Stop a master and watch the failover.
 
     Shows what the Sentinels do as it happens, for how long no write was accepted, and, when the daemon runs, that every
@@ -60,11 +66,10 @@ def failover_test(ctx: click.Context, location: str, restore: bool, hang: bool, 
         stack.backend.kill(stack.topology.node(name))
         return f"killed {name}"
 
-    drill = asyncio.run(failover_drill(shard, settings, strike, tell))
+    with logging_to(Log(level="error", format="console")):
+        drill = asyncio.run(_drill(shard, settings, strike, tell))
+    restored = asyncio.run(_restore(stack, drill, people)) if restore else None
     check = asyncio.run(_check(settings, shard)) if drill.target else None
-    restored = None
-    if restore:
-        restored = asyncio.run(_restore(stack, drill, people))
     if output == "json":
         print_json({"drill": drill, "check": check, "restored": restored})
     elif drill.target is None:
@@ -75,6 +80,16 @@ def failover_test(ctx: click.Context, location: str, restore: bool, hang: bool, 
         ctx.exit(_EXIT_NO_FAILOVER)
     if check and check["missing"]:
         ctx.exit(_EXIT_LOST)
+
+
+async def _drill(shard: Shard, settings: Settings, strike: Strike, tell: Callable[[Moment], None]) -> Drill:
+    view = await look_at(settings, shard)
+    if view.master and not any(node.role == "slave" and node.problem is None for node in view.nodes):
+        raise StackError(
+            f"{shard.location} has no replica in sync, so nobody could take over from {view.master}: "
+            "repair it with `iotd stack up`, and try again"
+        )
+    return await failover_drill(shard, settings, strike, tell)
 
 
 async def _restore(stack: Stack, drill: Drill, people: bool) -> float:

@@ -104,7 +104,11 @@ def _sentinels(view: ShardView) -> str:
 
 def _of_daemon(said: Any) -> tuple[str, str, str]:
     depth, move = said["depth"], said["last_move"]
-    waiting = "nothing" if not depth["batches"] else f"{depth['batches']} batches, {depth['age']:.1f} s"
+    waiting = (
+        "nothing"
+        if not depth["batches"]
+        else f"{depth['batches']} batch{'' if depth['batches'] == 1 else 'es'}, {depth['age']:.1f} s"
+    )
     last = f"{move['at'][:19].replace('T', ' ')} to {move['target']}, {move['gap_ms']} ms" if move else "never"
     return f"{said['written']:,}", waiting, last
 

@@ -231,14 +231,10 @@ class Lane:
             self._sizes.cut(upto)
             self._spool.forget(self._id, upto)
 
-    async def confirmed_upto(self, seq: int) -> None:
-        """Returns when everything up to this sequence is confirmed."""
-        while self.confirmed < seq:
-            await self._until_changed()
-
     async def drained(self) -> None:
-        """Returns when all that was handed over is confirmed."""
-        while self.confirmed < self.handed:
+        """Returns when all that was handed over until now is confirmed."""
+        handed = self.handed
+        while self.confirmed < handed:
             await self._until_changed()
 
     def depth(self) -> LaneDepth:

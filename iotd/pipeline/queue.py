@@ -71,7 +71,7 @@ class Queue:
         self.lanes[location].archive(ticket)
 
     async def drained(self) -> None:
-        """Returns when everything handed over is confirmed."""
+        """Returns when everything handed over until now is confirmed."""
         await asyncio.gather(*(lane.drained() for lane in self.lanes.values()))
 
     async def close(self) -> None:

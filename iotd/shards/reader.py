@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -22,7 +22,7 @@ Samples = list[tuple[int, bytes]]
 class ShardReader:
     """Reads from whichever node ``master`` names; a call that finds another one than before connects anew."""
 
-    def __init__(self, location: str, settings: Tree, master: Callable[[], Address]) -> None:
+    def __init__(self, location: str, settings: Tree, master: Callable[[], Awaitable[Address]]) -> None:
         """
         Args:
             master: the node to read from now; raises ShardUnavailable while there is none.
@@ -113,7 +113,7 @@ class ShardReader:
         return replies
 
     async def _connected(self) -> Connection:
-        address = self._master()
+        address = await self._master()
         if self._connection is not None and self._connection.address != address:
             await self.close()
         if self._connection is None:

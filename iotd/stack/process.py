@@ -6,10 +6,12 @@ import contextlib
 import os
 import signal
 from pathlib import Path
+from time import monotonic
 
 import psutil
 
 _KILL_AFTER_S = 20
+_SHELL = "/bin/sh"
 
 
 class ServerProcess:
@@ -25,10 +27,13 @@ class ServerProcess:
         Raises:
             OSError: it can't be run.
         """
-        # no Popen object: it would warn when it is dropped while the server goes on, as it is meant to
-        pid = os.posix_spawn(
-            command[0],
-            command,
+        # by way of a shell that ends at once, so that init becomes its parent: a server outlives the daemon that
+        # started it, and must not stay a zombie of it either
+        fresh = self._pid_file.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        shell = os.posix_spawn(
+            _SHELL,
+            [_SHELL, "-c", '"$@" & echo $! >"$0"', str(fresh), *command],
             {**os.environ, **(env or {})},
             file_actions=(
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -39,9 +44,14 @@ class ServerProcess:
             setsigmask=(),
             setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
         )
-        started = psutil.Process(pid).create_time()
-        fresh = self._pid_file.with_suffix(".new")
-        fresh.write_text(f"{pid} {started}\n")
+        _, status = os.waitpid(shell, 0)
+        if status != 0:
+            raise OSError(f"{_SHELL} could not start it")
+        pid = int(fresh.read_text())
+        try:
+            fresh.write_text(f"{pid} {psutil.Process(pid).create_time()}\n")
+        except psutil.NoSuchProcess:
+            return  # it has ended already; its output says why
         fresh.replace(self._pid_file)
 
     def find(self) -> psutil.Process | None:
@@ -52,8 +62,6 @@ class ServerProcess:
             if abs(process.create_time() - float(started)) >= 1:
                 return None
             if process.status() == psutil.STATUS_ZOMBIE:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(process.pid, os.WNOHANG)
                 return None
         except (OSError, ValueError, psutil.Error):
             return None
@@ -67,11 +75,9 @@ class ServerProcess:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
             process.resume()  # a process that is stopped can't hear
-            try:
-                process.wait(_KILL_AFTER_S)
-            except psutil.TimeoutExpired:
+            if not _ended(process):
                 process.kill()
-                process.wait(_KILL_AFTER_S)
+                _ended(process)
         self._pid_file.unlink(missing_ok=True)
         return True
 
@@ -83,5 +89,20 @@ class ServerProcess:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)
             if number == signal.SIGKILL:
-                process.wait(_KILL_AFTER_S)
+                _ended(process)
         return True
+
+
+def _ended(process: psutil.Process) -> bool:
+    """Waits until it has ended, also when nobody has asked for its exit status yet; False after a limit."""
+    deadline = monotonic() + _KILL_AFTER_S
+    while monotonic() < deadline:
+        try:
+            process.wait(0.05)
+            return True
+        except psutil.TimeoutExpired:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    continue
+            return True
+    return False
