@@ -73,7 +73,7 @@ class Archiver:
             return
         watermarks.use(sink.identity)
         dead_letters = DeadLetters(state / "dead-letters" / "archive.jsonl")
-        self._delivery = Delivery(sink, dead_letters, settings.archive.in_flight)
+        self._delivery = Delivery(sink, dead_letters, watermarks, settings.archive.in_flight)
         self._locations = {
             location: LocationArchive(
                 reader,

@@ -9,6 +9,7 @@ import structlog
 
 from iotd.archive.points import Points, halves, lines
 from iotd.archive.sinks.base import Sink
+from iotd.archive.watermarks import Watermarks
 from iotd.errors import ArchiveError, ArchiveRejected, ArchiveTooLarge, ArchiveUnavailable
 from iotd.pipeline.deadletter import DeadLetters
 
@@ -23,11 +24,12 @@ class Delivery:
         trouble: why the sink takes nothing at present, None while it does.
     """
 
-    def __init__(self, sink: Sink, dead_letters: DeadLetters, in_flight: int) -> None:
+    def __init__(self, sink: Sink, dead_letters: DeadLetters, watermarks: Watermarks, in_flight: int) -> None:
         self.sink = sink
         self.archived = 0
         self.trouble: str | None = None
         self._dead_letters = dead_letters
+        self._watermarks = watermarks
         self._slots = asyncio.Semaphore(in_flight)
 
     @property
@@ -66,18 +68,26 @@ class Delivery:
             await self.deliver(half)
 
     async def _reject(self, batch: Sequence[Points], reason: str) -> None:
-        letters = [{"sink": self.sink.identity, "line": line} for line in lines(batch).decode().split("\n")]
         try:
-            await asyncio.to_thread(self._dead_letters.add, letters, reason)
+            count = await asyncio.to_thread(self._bury, batch, reason)
         except OSError as e:
             raise ArchiveUnavailable(f"{self._dead_letters.path}: can't be written ({e.strerror})") from None
-        log.warning(
-            "archive_rejected",
-            sink=self.sink.identity,
-            count=len(letters),
-            reason=reason,
-            kept=str(self._dead_letters.path),
-        )
+        if count:
+            kept = str(self._dead_letters.path)
+            log.warning("archive_rejected", sink=self.sink.identity, count=count, reason=reason, kept=kept)
+
+    def _bury(self, batch: Sequence[Points], reason: str) -> int:
+        # a range that is archived again meets the same points again: each is one letter
+        sink, count = self.sink.identity, 0
+        for points in batch:
+            times = [time for time, _ in points.samples]
+            known = self._watermarks.rejected(sink, points.sensor, times[0], times[-1])
+            new = [sample for sample in points.samples if sample[0] not in known]
+            if new:
+                text = lines([Points(points.sensor, new)]).decode()
+                count += self._dead_letters.add([{"sink": sink, "line": line} for line in text.split("\n")], reason)
+                self._watermarks.reject(sink, [(points.sensor, time) for time, _ in new])
+        return count
 
     def _fails(self, reason: str) -> None:
         if self.trouble is None:

@@ -82,21 +82,26 @@ async def verify(reader: ShardReader, sink: Sink, watermarks: Watermarks, *, dee
             else:
                 there = len(await sink.read(sensor, begins, stops))
             if there != count:
+                there += len(await asyncio.to_thread(watermarks.rejected, sink.identity, sensor, begins, stops))
+            if there != count:
                 gaps.append(Gap(sensor.key, begins, stops, count, there))
-            elif deep and (gap := await _compare(reader, sink, sensor, begins, stops)) is not None:
+            elif deep and (gap := await _compare(reader, sink, watermarks, sensor, begins, stops)):
                 gaps.append(gap)
     dirty = await asyncio.to_thread(watermarks.dirty, sink.identity, reader.location)
     return Verdict(compared, [gap for gap in gaps if not _known(gap, dirty)])
 
 
-async def _compare(reader: ShardReader, sink: Sink, sensor: Sensor, first: int, last: int) -> Gap | None:
+async def _compare(
+    reader: ShardReader, sink: Sink, watermarks: Watermarks, sensor: Sensor, first: int, last: int
+) -> Gap | None:
     samples = await reader.page(sensor, first - 1, last, _PAGE)
     if len(samples) == _PAGE:  # more than one page in an hour: the rest goes by halves
         middle = (first + last) // 2
-        return await _compare(reader, sink, sensor, first, middle) or await _compare(
-            reader, sink, sensor, middle + 1, last
+        return await _compare(reader, sink, watermarks, sensor, first, middle) or await _compare(
+            reader, sink, watermarks, sensor, middle + 1, last
         )
-    held = {time: float(value) for time, value in samples}
+    refused = await asyncio.to_thread(watermarks.rejected, sink.identity, sensor, first, last)
+    held = {time: float(value) for time, value in samples if time not in refused}
     archived = dict(await sink.read(sensor, first, last))
     differing = sum(1 for time, value in held.items() if time in archived and archived[time] != value)
     if held.keys() <= archived.keys() and not differing:

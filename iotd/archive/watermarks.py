@@ -34,6 +34,12 @@ CREATE TABLE IF NOT EXISTS dirty (
     first INTEGER NOT NULL,
     last INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS rejected (      -- points that are in the dead-letter file: the archive will not have them
+    sink TEXT NOT NULL,
+    key TEXT NOT NULL,
+    ms INTEGER NOT NULL,
+    PRIMARY KEY (sink, key, ms)
+) WITHOUT ROWID;
 """
 
 
@@ -127,6 +133,21 @@ class Watermarks:
         """These ranges were archived again; one that changed since has another id, and stays."""
         ids = [(r.id,) for r in ranges]
         self._do(lambda db: db.executemany("DELETE FROM dirty WHERE id = ?", ids))
+
+    def reject(self, sink: str, points: Iterable[tuple[Sensor, int]]) -> None:
+        """Notes (sensor, ms) that the sink refused for good and the dead-letter file holds."""
+        rows = [(sink, sensor.key, ms) for sensor, ms in points]
+        self._do(lambda db: db.executemany("INSERT OR IGNORE INTO rejected VALUES (?, ?, ?)", rows))
+
+    def rejected(self, sink: str, sensor: Sensor, first: int, last: int) -> set[int]:
+        """The times (ms) from ``first`` to ``last``, both included, at which the sink refused a sensor's point."""
+        rows = self._do(
+            lambda db: db.execute(
+                "SELECT ms FROM rejected WHERE sink = ? AND key = ? AND ms BETWEEN ? AND ?",
+                (sink, sensor.key, first, last),
+            ).fetchall()
+        )
+        return {ms for (ms,) in rows}
 
     def close(self) -> None:
         with self._lock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from iotd.stack.processes import Processes
 from iotd.topology import topology
 from tests.servers.needs import lacking
 from tests.servers.ports import port_block
-from tests.servers.system import make_settings, until
+from tests.servers.system import blocking, make_settings, until
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class InfluxServer:
 
     def make_bucket(self, name: str) -> str:
         """Makes an empty bucket of that name and returns the name."""
-        asyncio.run(self._make_bucket(name))
+        blocking(self._make_bucket(name))
         return name
 
     async def _make_bucket(self, name: str) -> None:
@@ -53,7 +52,9 @@ def running_influxdb(folder: Path) -> Iterator[InfluxServer]:
     if find_influxd(StackSettings(influxd=Path(named) if named else None)) is None:
         lacking("influxdb", "no influxd on PATH or in the cache; `make influxd` builds one")
     with port_block() as first:
-        settings = make_settings(folder, first, ["salon"], stack={"influxd": named} if named else {})
+        settings = make_settings(
+            folder, first, ["salon"], archive={"sink": "influxdb"}, stack={"influxd": named} if named else {}
+        )
         backend, node = Processes(settings), topology(settings).influxdb
 
         async def start() -> None:
@@ -66,7 +67,7 @@ def running_influxdb(folder: Path) -> Iterator[InfluxServer]:
             await set_up(settings, node)
 
         try:
-            asyncio.run(start())
+            blocking(start())
             token = settings.stack_token.read_text().strip()
             yield InfluxServer(f"http://{node.address}", settings.influxdb.org, token, backend)
         finally:

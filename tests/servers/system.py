@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,19 +29,19 @@ def make_settings(
     Args:
         overrides: tables of the configuration, merged over the ones made here: ``sentinel={"down_after": "500ms"}``.
     """
-    config = folder / "iotd.toml"
-    config.parent.mkdir(parents=True, exist_ok=True)
-    config.touch()  # a file of its own: none that lies around on the machine is read
+    folder.mkdir(parents=True, exist_ok=True)
     count = len(locations)
     made = {
-        "locations": tuple(locations),
+        "locations": list(locations),
         "state_dir": folder / "state",
         "topology": {"redis_port": first_port, "sentinel_port": first_port + 2 * count},
         "influxdb": {"port": first_port + 5 * count},
         "archive": {"sink": "embedded"},
         "sentinel": {"down_after": "500ms", "failover_timeout": "3s"},
     }
-    return load(config, **_merged(made, overrides))
+    config = folder / "iotd.toml"  # a file, so that commands can be given it too
+    config.write_text("\n".join(_toml(_merged(made, overrides))))
+    return load(config)
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class System:
 
     settings: Settings
     stack: Stack
+
+    @property
+    def config(self) -> Path:
+        """The configuration file that the settings were read from."""
+        return self.settings.state.parent / "iotd.toml"
 
     @property
     def topology(self) -> Topology:
@@ -143,6 +149,17 @@ async def until(condition: Callable[[], Awaitable[bool]], limit: float, what: st
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise AssertionError(f"not within {limit} s: {what}") from None
+
+
+def _toml(tree: Mapping[str, Any], name: str = "") -> Iterator[str]:
+    tables = {key: value for key, value in tree.items() if isinstance(value, Mapping)}
+    if name:
+        yield f"[{name}]"
+    for key, value in tree.items():
+        if key not in tables:
+            yield f"{json.dumps(key)} = {json.dumps(value, default=str)}"
+    for key, table in tables.items():
+        yield from _toml(table, f"{name}.{json.dumps(key)}" if name else json.dumps(key))
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
