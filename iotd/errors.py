@@ -43,28 +43,24 @@ class StackError(IotdError):
 
 
 class ShardError(IotdError):
-    """One location's Redis did not do what it was asked."""
+    """One location's Redis did not do what it was asked; it is asked again, and the other locations go on."""
 
+    retriable = True
     exit_code = 69
 
 
 class ShardUnavailable(ShardError):
     """No answer, a broken connection, or a node that is loading or out of memory."""
 
-    retriable = True
-
 
 class NotMaster(ShardError):
     """The node does not (any longer) accept writes: another one is master, or soon will be."""
 
-    retriable = True
     rediscover = True
 
 
 class ShardMisconfigured(ShardError):
     """The node answers, and will go on refusing until someone changes it: credentials, no TimeSeries module."""
-
-    retriable = True
 
 
 class ArchiveError(IotdError):

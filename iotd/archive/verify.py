@@ -85,20 +85,20 @@ async def verify(reader: ShardReader, sink: Sink, watermarks: Watermarks, *, dee
                 there += len(await asyncio.to_thread(watermarks.rejected, sink.identity, sensor, begins, stops))
             if there != count:
                 gaps.append(Gap(sensor.key, begins, stops, count, there))
-            elif deep and (gap := await _compare(reader, sink, watermarks, sensor, begins, stops)):
+            elif deep and (gap := await _compare(reader, sink, watermarks, sensor, first=begins, last=stops)):
                 gaps.append(gap)
     dirty = await asyncio.to_thread(watermarks.dirty, sink.identity, reader.location)
     return Verdict(compared, [gap for gap in gaps if not _known(gap, dirty)])
 
 
 async def _compare(
-    reader: ShardReader, sink: Sink, watermarks: Watermarks, sensor: Sensor, first: int, last: int
+    reader: ShardReader, sink: Sink, watermarks: Watermarks, sensor: Sensor, *, first: int, last: int
 ) -> Gap | None:
     samples = await reader.page(sensor, first - 1, last, _PAGE)
     if len(samples) == _PAGE:  # more than one page in an hour: the rest goes by halves
         middle = (first + last) // 2
-        return await _compare(reader, sink, watermarks, sensor, first, middle) or await _compare(
-            reader, sink, watermarks, sensor, middle + 1, last
+        return await _compare(reader, sink, watermarks, sensor, first=first, last=middle) or await _compare(
+            reader, sink, watermarks, sensor, first=middle + 1, last=last
         )
     refused = await asyncio.to_thread(watermarks.rejected, sink.identity, sensor, first, last)
     held = {time: float(value) for time, value in samples if time not in refused}

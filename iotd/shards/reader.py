@@ -7,7 +7,6 @@ from typing import Any
 
 import structlog
 
-from iotd.errors import IotdError, ShardUnavailable
 from iotd.sensors import Sensor
 from iotd.settings.tree import Tree
 from iotd.settings.values import Address
@@ -109,7 +108,7 @@ class ShardReader:
             raise
         for reply in replies:
             if isinstance(reply, BaseException):
-                raise _retriable(shard_error(reply, f"{connection.address}: {commands[0][0]!s}"))
+                raise shard_error(reply, f"{connection.address}: {commands[0][0]!s}")
         return replies
 
     async def _connected(self) -> Connection:
@@ -124,8 +123,3 @@ class ShardReader:
                 response_timeout=self._settings.response_timeout.total_seconds(),
             )
         return self._connection
-
-
-def _retriable(error: IotdError) -> IotdError:
-    # a read may always be tried again: a series that is missing on a fresh master will be made
-    return error if error.retriable else ShardUnavailable(str(error))

@@ -11,13 +11,16 @@ from iotd.settings.values import Address
 from iotd.shards.connection import shard_error
 from iotd.wire import Element, Packed, elements
 
+_NO_SERIES = ("key does not exist", "not a TSDB key")
+"""TS.MADD says the second of a key that is not there, too (seen with RedisTimeSeries 1.12.2)."""
+
 
 @dataclass(slots=True)
 class Findings:
     """What a batch's replies say, when not all is well.
 
     Attributes:
-        missing: readings whose series does not exist.
+        missing: readings whose series does not exist, or whose key is something else.
         refused: readings that this Redis will never take, with its words.
     """
 
@@ -56,7 +59,7 @@ def sort_out(commands: Iterable[list[Element]], replies: list[Any], address: Add
             if not isinstance(said, BaseException):
                 continue
             text = str(said)
-            if "does not exist" in text:
+            if any(mark in text for mark in _NO_SERIES):
                 findings.missing.append(element)
                 continue
             error = shard_error(said, f"{address}: TS.MADD {element.key}")

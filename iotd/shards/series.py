@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import structlog
+
 from iotd.sensors import Sensor
 from iotd.settings.tree import Redis
 from iotd.shards.connection import Connection, shard_error
+
+log = structlog.get_logger(__name__)
 
 _AT_ONCE = 500
 
@@ -16,6 +20,8 @@ async def make_series(connection: Connection, sensors: Iterable[Sensor], setting
 
     TS.CREATE comes before any sample, because labels and retention given in TS.ADD were not replicated
     (RedisTimeSeries #1455), and LAST, because the default policy BLOCK fails on a replay (facts.md).
+
+    A key that is taken by something else stays as it is; what is written to it goes to the dead letters.
 
     Returns:
         how many were made.
@@ -38,8 +44,11 @@ async def make_series(connection: Connection, sensors: Iterable[Sensor], setting
                 raise shard_error(reply, f"{connection.address}: TS.CREATE {sensor.key}")
         replies = await connection.call_many([("TS.ALTER", s.key, *_options(s, settings)) for s in existing])
         for sensor, reply in zip(existing, replies, strict=True):
-            if isinstance(reply, BaseException):
+            if not isinstance(reply, BaseException):
+                continue
+            if not any(mark in str(reply) for mark in ("WRONGTYPE", "not a TSDB key")):
                 raise shard_error(reply, f"{connection.address}: TS.ALTER {sensor.key}")
+            log.error("key_taken", key=sensor.key, node=str(connection.address), hint="rename or delete that key")
     return made
 
 

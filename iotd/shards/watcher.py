@@ -175,7 +175,8 @@ class Watcher:
                     connection = connection or await self._open(address)
                     role = self._heed(address, await connection.call("ROLE"))
                 except IotdError as e:
-                    self.refusal = str(e) if isinstance(e, ShardMisconfigured) else self.refusal
+                    if isinstance(e, ShardMisconfigured):
+                        self._note_refusal(str(e))
                     if connection is not None:
                         await connection.close()
                         connection = None
@@ -188,6 +189,11 @@ class Watcher:
         finally:
             if connection is not None:
                 await connection.close()
+
+    def _note_refusal(self, reason: str) -> None:
+        if self.refusal is None:
+            log.error("node_refuses_us", shard=self.shard.location, reason=reason, effect="readings wait in the spool")
+        self.refusal = reason
 
     async def _open(self, address: Address) -> Connection:
         return await Connection.open(

@@ -250,15 +250,15 @@ class Writer:
         for e in missing:
             sensors.setdefault(e.key, Sensor.from_key(e.key))  # of a sensor that the configuration no longer has
         made = await make_series(repair, sensors.values(), self._settings.redis)
-        log.info("series_made", shard=self._lane.location, count=made, node=str(repair.address))
+        if made:
+            log.info("series_made", shard=self._lane.location, count=made, node=str(repair.address))
         command = repack(missing)
         await repair.send([command])
         async with asyncio.timeout(self._settings.redis.response_timeout.total_seconds()):
             reply = await repair.receive()
         findings = sort_out(elements(command), [reply], repair.address)
-        if findings.missing:
-            raise ShardUnavailable(f"{repair.address}: {findings.missing[0].key} vanished again")
-        return findings.refused
+        # still no series: the key is taken by something else
+        return findings.refused + [(e, "the key is not a TSDB key") for e in findings.missing]
 
     # ── between sessions ──
 
