@@ -92,6 +92,8 @@ class Archiver:
         Raises:
             IotdError: one that is not retriable.
         """
+        if self._delivery is not None:
+            await self._delivery.probe()  # a wrong token is said at once, not when the first reading comes
         async with together() as group:
             for location, archive in self._locations.items():
                 group.create_task(archive.run(), name=f"archive {location}")

@@ -37,6 +37,13 @@ class Delivery:
         """Points in the dead-letter file since the start."""
         return self._dead_letters.count
 
+    async def probe(self) -> None:
+        """Finds out, with a batch of nothing, whether the sink would take one; :attr:`trouble` says it."""
+        try:
+            await self.sink.write([])
+        except ArchiveError as e:
+            self._fails(str(e))
+
     async def deliver(self, batch: Sequence[Points]) -> None:
         """Returns when every point of the batch is acknowledged, or in the dead-letter file.
 

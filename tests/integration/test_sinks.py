@@ -54,6 +54,11 @@ async def test_what_was_acknowledged_can_be_read_with_the_same_value(sink: Sink)
     assert await sink.read(SALON, T0, T0 + 10_000) == [(T0 + 1000 * i, float(v)) for i, v in enumerate(values)]
 
 
+async def test_an_empty_batch_changes_nothing(sink: Sink) -> None:
+    await sink.write([])
+    assert await sink.counts("salon", T0, T0 + HOUR - 1, HOUR) == {}
+
+
 async def test_writing_again_changes_nothing_and_a_later_value_stands(sink: Sink) -> None:
     batch = [Points(SALON, [(T0, b"21.5"), (T0 + 1000, b"21.6")])]
     await sink.write(batch)
@@ -110,6 +115,8 @@ async def test_influxdb_refuses_a_wrong_token_and_takes_up_the_right_one_from_th
     token.write_text("wrong")
     sink = influx_sink(influxdb, tmp_path, bucket=bucket)
     batch = [Points(SALON, [(T0, b"21.5")])]
+    with pytest.raises(ArchiveRefused, match="token is wrong"):
+        await sink.write([])
     with pytest.raises(ArchiveRefused, match="token is wrong or has expired"):
         await sink.write(batch)
     token.write_text(influxdb.token)

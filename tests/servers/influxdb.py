@@ -30,6 +30,7 @@ class InfluxServer:
     org: str
     token: str
     backend: Processes
+    binary: Path
 
     def make_bucket(self, name: str) -> str:
         """Makes an empty bucket of that name and returns the name."""
@@ -49,7 +50,7 @@ class InfluxServer:
 def running_influxdb(folder: Path) -> Iterator[InfluxServer]:
     """A real influxd, set up, gone at the end."""
     named = os.environ.get("IOTD_TEST_INFLUXD")
-    if find_influxd(StackSettings(influxd=Path(named) if named else None)) is None:
+    if (binary := find_influxd(StackSettings(influxd=Path(named) if named else None))) is None:
         lacking("influxdb", "no influxd on PATH or in the cache; `make influxd` builds one")
     with port_block() as first:
         settings = make_settings(
@@ -69,7 +70,7 @@ def running_influxdb(folder: Path) -> Iterator[InfluxServer]:
         try:
             blocking(start())
             token = settings.stack_token.read_text().strip()
-            yield InfluxServer(f"http://{node.address}", settings.influxdb.org, token, backend)
+            yield InfluxServer(f"http://{node.address}", settings.influxdb.org, token, backend, binary)
         finally:
             with contextlib.suppress(OSError):
                 backend.stop(node)

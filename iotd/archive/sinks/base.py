@@ -18,6 +18,8 @@ class Sink(Protocol):
     async def write(self, batch: Sequence[Points]) -> None:
         """Returns when the store has acknowledged all of the batch; writing it again changes nothing.
 
+        An empty batch changes nothing either, and finds out whether the store would take another.
+
         Raises:
             ArchiveUnavailable: not now; it may or may not have stored some.
             ArchiveRefused: not before someone mends token, organisation, bucket or file.

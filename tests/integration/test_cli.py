@@ -1,0 +1,150 @@
+"""The commands on a running system: what they print, for people and programs, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import FreshSystem
+from tests.servers.daemon import iotd, running_daemon
+from tests.servers.system import System
+
+
+async def test_status_without_a_daemon_shows_the_shards_and_exits_with_1(system: System) -> None:
+    shown = await iotd("status", config=system.config)
+    assert shown.code == 1
+    assert "redis-salon-master" in shown.out
+    assert "redis-chambre1-replica" in shown.out
+    assert "no daemon runs" in shown.out
+    told = (await iotd("status", "--output", "json", config=system.config)).json
+    assert [shard["master"] for shard in told["shards"]] == ["redis-salon-master", "redis-chambre1-master"]
+    assert told["daemon"] is None
+
+
+async def test_stack_status_knows_every_node(system: System) -> None:
+    shown = await iotd("stack", "status", "--output", "json", config=system.config)
+    assert shown.code == 0
+    assert [node["name"] for node in shown.json if node["problem"] is None] == [
+        *("redis-salon-master", "redis-salon-replica", "sentinel-salon-1", "sentinel-salon-2", "sentinel-salon-3"),
+        *("redis-chambre1-master", "redis-chambre1-replica"),
+        *("sentinel-chambre1-1", "sentinel-chambre1-2", "sentinel-chambre1-3"),
+    ]
+
+
+async def test_stack_up_again_touches_nothing(system: System) -> None:
+    before = await iotd("stack", "status", "--output", "json", config=system.config)
+    again = await iotd("stack", "up", "--output", "json", config=system.config)
+    assert {report["action"] for report in again.json} == {"was running"}
+    assert (await iotd("stack", "status", "--output", "json", config=system.config)).out == before.out
+
+
+async def test_a_stopped_node_is_shown_and_started_again_in_its_role(fresh_system: FreshSystem) -> None:
+    system = fresh_system()
+    stopped = await iotd("stack", "stop", "redis-salon-replica", config=system.config)
+    assert stopped.out == "redis-salon-replica: stopped\n"
+    shown = await iotd("stack", "status", config=system.config)
+    assert shown.code == 1
+    assert "stopped" in shown.out
+    started = await iotd("stack", "start", "redis-salon-replica", config=system.config)
+    assert (started.code, started.out) == (0, "redis-salon-replica: started\n")
+    assert not await system.says_master("redis-salon-replica")
+    logs = await iotd("stack", "logs", "redis-salon-replica", "-n", "5", config=system.config)
+    assert len(logs.out.splitlines()) == 5
+
+
+async def test_the_drill_kills_checks_and_restores(fresh_system: FreshSystem) -> None:
+    system = fresh_system(sensors={"interval": "100ms"})
+    with running_daemon(system.settings) as daemon:
+        await daemon.running()
+        await daemon.writes("salon")
+        told = await iotd(
+            "failover-test", "--location", "salon", "--yes", "--restore", "--output", "json", config=system.config
+        )
+        assert told.code == 0, told
+        drill = told.json["drill"]
+        assert (drill["source"], drill["target"]) == ("redis-salon-master", "redis-salon-replica")
+        assert 0 < drill["outage_ms"] < 30_000
+        assert any(moment["what"].startswith("+switch-master") for moment in drill["timeline"])
+        assert told.json["check"]["missing"] == 0
+        assert told.json["check"]["due"] > 0
+        assert told.json["restored"] is not None
+        assert not await system.says_master("redis-salon-master")
+        # again, the other way round, for people
+        shown = await iotd("failover-test", "--location", "salon", "-y", "--restore", config=system.config)
+        assert shown.code == 0, shown
+        assert "redis-salon-master is master now" in shown.out
+        assert "are there, with their values" in shown.out
+        status = await iotd("status", config=system.config)
+        assert "to redis-salon-master" in status.out
+        assert await daemon.stop() == 0
+
+
+async def test_the_drill_asks_first_and_touches_nothing_on_no(system: System) -> None:
+    shown = await iotd("failover-test", "--location", "salon", config=system.config)
+    assert shown.code == 130
+    assert "This stops redis-salon-master" in shown.err
+    assert await system.says_master("redis-salon-master")
+
+
+async def test_the_drill_does_not_stop_what_is_not_ours(system: System, tmp_path: Path) -> None:
+    nodes = system.topology.shard("salon")
+    config = tmp_path / "iotd.toml"
+    shard = {
+        "master": str(nodes.master.address),
+        "replica": str(nodes.replica.address),
+        "sentinels": [str(node.address) for node in nodes.sentinels],
+    }
+    lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in shard.items())
+    config.write_text(f'locations = ["salon"]\nstate_dir = "{tmp_path}/state"\n[topology.shards.salon]\n{lines}\n')
+    shown = await iotd("failover-test", "--location", "salon", "--yes", config=config)
+    assert shown.code == 69
+    assert "not ours to stop" in shown.err
+    assert await system.says_master("redis-salon-master")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (["stack", "stop", "redis-salon-mastr"], 64, "redis-salon-master"),
+        (["failover-test", "--location", "kitchen"], 64, "there are salon, chambre1"),
+        (["history", "--days", "0"], 64, "above 0"),
+        (["history", "--days", "400"], 64, "redis.retention"),
+        (["history", "--days", "1"], 69, "no iotd daemon runs"),
+        (["archive", "now"], 69, "no iotd daemon runs"),
+        (["archive", "status"], 69, "no iotd daemon runs"),
+        (["run", "--locations", "kitchen"], 78, "no location 'kitchen'"),
+    ],
+)
+async def test_bad_input_is_one_line_that_says_what_to_do(
+    system: System, args: list[str], code: int, says: str
+) -> None:
+    ended = await iotd(*args, config=system.config)
+    assert (ended.code, ended.out) == (code, "")
+    assert says in ended.err
+    assert ended.err.count("\n") == 1
+
+
+async def test_config_show_hides_secrets_and_check_names_the_file(tmp_path: Path) -> None:
+    config = tmp_path / "iotd.toml"
+    config.write_text('[redis]\npassword = "hunter2"\n[influxdb]\ntoken = "s3cret"\n')
+    for args in (["config", "show"], ["config", "show", "--output", "json"], ["config", "check"]):
+        shown = await iotd(*args, config=config)
+        assert shown.code == 0, shown
+        assert "hunter2" not in shown.out
+        assert "s3cret" not in shown.out
+    assert str(config) in shown.out
+    schema = (await iotd("config", "schema", config=config)).json
+    assert "sensors" in schema["properties"]
+
+
+async def test_help_of_every_command_has_a_line_of_what_it_does() -> None:
+    root = await iotd("--help")
+    assert root.code == 0
+    for command in ("up", "down", "run", "stack", "status", "failover-test", "archive", "history", "config"):
+        assert f"  {command} " in root.out
+        assert (await iotd(command, "--help")).code == 0
+    nonsense = await iotd("upp")
+    assert nonsense.code == 2
+    assert "No such command 'upp'" in nonsense.err
