@@ -15,7 +15,6 @@ from pathlib import Path
 from time import monotonic
 
 import aiohttp
-import psutil
 import pytest
 
 from iotd.settings import Settings
@@ -25,7 +24,7 @@ from tests.servers.checker import handed_over
 from tests.servers.daemon import iotd
 from tests.servers.influxdb import InfluxServer
 from tests.servers.ports import port_block
-from tests.servers.system import System, make_settings, server_pids, start_system, stop_system, until
+from tests.servers.system import System, alive, make_settings, server_pids, start_system, stop_system, until
 
 
 @asynccontextmanager
@@ -101,7 +100,7 @@ async def test_up_loads_history_archives_and_goes_on_where_it_stopped(
                 down = await iotd("down", config=tmp_path / "home/iotd.toml")
                 assert down.code == 0, down
                 assert await asyncio.wait_for(process.wait(), 20) == 0
-                assert [pid for pid in servers if psutil.pid_exists(pid)] == []
+                assert alive(servers) == []
                 after = handed_over(settings, "salon")
                 assert (after.first, after.last > before.last) == (before.first, True)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -106,13 +107,23 @@ def stop_system(system: System) -> None:
     """
     pids = server_pids(system.settings.state)
     blocking(system.stack.down())
-    left = [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    left = alive(pids)
     assert not left, f"servers that survived the test: {left}"
 
 
 def server_pids(state: Path) -> list[int]:
     """The process ids of the servers that a stack with this state directory runs."""
     return [int(f.read_text().split()[0]) for f in (state / "nodes").glob("*/pid")]
+
+
+def alive(pids: Sequence[int]) -> list[int]:
+    """Those of the processes that run; one that has ended and waits for init to notice does not."""
+    left = []
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                left.append(pid)
+    return left
 
 
 def blocking(work: Coroutine[Any, Any, T]) -> T:
