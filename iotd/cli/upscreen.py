@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 from iotd.cli.output import console
@@ -28,13 +31,18 @@ class UpScreen:
     def ready(self, archive: str | None) -> None:
         """Says what can be done now; ``archive`` names where the archive is, None when there is none."""
         self._close_bars()
+        iotd = command_name()
+        rows = (
+            ("status", "every shard, replication, what waits"),
+            ("failover-test --location salon", "stop a master and watch the failover"),
+            ("archive status", "how far the archive is"),
+        )
+        width = max(len(iotd) + 1 + len(command) for command, _ in rows)
         self._console.print(
             "\n[bold]iotd is running.[/bold] In another terminal:\n"
-            "  [cyan]iotd status[/cyan]                            every shard, replication, what waits\n"
-            "  [cyan]iotd failover-test --location salon[/cyan]    stop a master and watch the failover\n"
-            "  [cyan]iotd archive status[/cyan]                    how far the archive is\n"
-            f"The archive: {archive or 'none (archive.sink)'}\n"
-            "Ctrl-C stops the daemon, `iotd down` (`make down`) the servers.\n"
+            + "".join(f"  [cyan]{f'{iotd} {command}':<{width}}[/cyan]    {what}\n" for command, what in rows)
+            + f"The archive: {archive or 'none (archive.sink)'}\n"
+            f"Ctrl-C stops the daemon, `{iotd} down` (`make down`) the servers.\n"
         )
 
     def progress(self, what: str, done: int, total: int) -> None:
@@ -65,4 +73,17 @@ class UpScreen:
         self._close_bars()
 
     def goodbye(self) -> None:
-        self._console.print("the daemon has ended; the servers still run: `iotd up` goes on, `iotd down` stops them")
+        iotd = command_name()
+        self._console.print(
+            f"the daemon has ended; the servers still run: `{iotd} up` goes on, `{iotd} down` stops them"
+        )
+
+
+def command_name() -> str:
+    """How a person calls this program from here: `iotd` where that is on PATH, else by its path."""
+    if shutil.which("iotd") or Path(sys.argv[0]).name != "iotd":
+        return "iotd"
+    try:
+        return str(Path(sys.argv[0]).absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return sys.argv[0]
