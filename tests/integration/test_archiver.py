@@ -31,7 +31,7 @@ ROSTER = Roster.of("salon", ["temperature", "humidity"], 2)
 
 
 class FaultySink(EmbeddedSink):
-    """The embedded archive, which fails as told before it writes."""
+    """The embedded archive, which fails as told before it writes; the archiver's empty probe is let through."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -40,7 +40,7 @@ class FaultySink(EmbeddedSink):
         """A batch with this time in it is rejected."""
 
     async def write(self, batch: Sequence[Points]) -> None:
-        if self.faults:
+        if batch and self.faults:
             raise self.faults.pop(0)
         if any(time == self.poison for points in batch for time, _ in points.samples):
             raise ArchiveRejected("poisoned")
