@@ -26,6 +26,13 @@ class Backend(Protocol):
     def has_influxdb(self) -> bool:
         """Whether this backend can run an InfluxDB here."""
 
+    def require_free(self, node: Node, setting: str) -> None:
+        """Makes sure that a node's address can be had before it is started; ``setting`` is the one to change.
+
+        Raises:
+            StackError: it is taken.
+        """
+
     def state(self, node: Node) -> Running:
         """Whether the node's server runs."""
 

@@ -14,6 +14,7 @@ from iotd.settings import Address, Settings
 from iotd.stack.backend import Running
 from iotd.stack.binaries import RedisBinaries, find_influxd, find_redis
 from iotd.stack.conf import monitored, redis_conf, sentinel_conf
+from iotd.stack.health import require_free_port
 from iotd.stack.process import ServerProcess
 from iotd.topology import Node, Shard
 
@@ -35,6 +36,9 @@ class Processes:
 
     def has_influxdb(self) -> bool:
         return find_influxd(self._settings.stack) is not None
+
+    def require_free(self, node: Node, setting: str) -> None:
+        require_free_port(node, setting)
 
     def state(self, node: Node) -> Running:
         process = self._process(node).find()

@@ -93,7 +93,7 @@ class Stack:
             before = {node.name: self.backend.state(node) for node in nodes}
             for node in nodes:
                 if before[node.name] == "stopped":
-                    health.require_free_port(node, self._port_setting(node))
+                    self.backend.require_free(node, self._port_setting(node))
                 elif before[node.name] == "paused":
                     self.backend.resume(node)
             masters = await self._masters()
@@ -155,7 +155,7 @@ class Stack:
             state = self.backend.state(node)
             if state == "stopped":
                 self.backend.prepare()
-                health.require_free_port(node, self._port_setting(node))
+                self.backend.require_free(node, self._port_setting(node))
                 self._start(node, await self._masters())
             elif state == "paused":
                 self.backend.resume(node)
