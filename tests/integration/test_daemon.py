@@ -13,7 +13,7 @@ from typing import Any
 
 from iotd.stack.processes import Processes
 from tests.conftest import FreshSystem
-from tests.servers.checker import count, handed_over
+from tests.servers.checker import RedisStore, count, handed_over
 from tests.servers.daemon import Daemon, iotd, running_daemon
 from tests.servers.system import System, until
 
@@ -23,7 +23,7 @@ async def all_there(system: System, location: str) -> None:
     span = handed_over(system.settings, location)
     master = await system.master(location)
     async with system.connection(master.name) as redis:
-        found = await count(system.settings, location, redis, span)
+        found = await count(system.settings, location, RedisStore(redis), span)
     assert found.good, found
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from iotd.sensors import Roster
+from iotd.sensors import Roster, Sensor
 from iotd.settings import Settings
 from iotd.shards.connection import Connection
 from iotd.sources.signal import Signal
@@ -50,8 +52,29 @@ def handed_over(settings: Settings, location: str) -> Span:
     return Span(first, last)
 
 
-async def count(settings: Settings, location: str, redis: Connection, span: Span) -> Count:
-    """Compares a Redis with every reading due in a span: each sensor at each whole multiple of the interval."""
+class Store(Protocol):
+    """Where readings are: a Redis, or an archive (:mod:`tests.servers.archives`)."""
+
+    def samples(self, sensor: Sensor, span: Span) -> AsyncIterator[tuple[int, float]]:
+        """All that it holds of a sensor in a span, in time order; a time that it holds twice comes twice."""
+
+
+class RedisStore:
+    """A Redis, looked at over a connection."""
+
+    def __init__(self, redis: Connection) -> None:
+        self._redis = redis
+
+    async def samples(self, sensor: Sensor, span: Span) -> AsyncIterator[tuple[int, float]]:
+        start = span.first
+        while page := await self._redis.call("TS.RANGE", sensor.key, start, span.last, "COUNT", _PAGE):
+            for time, value in page:
+                yield time, float(value)
+            start = page[-1][0] + 1
+
+
+async def count(settings: Settings, location: str, store: Store, span: Span) -> Count:
+    """Compares a store with every reading due in a span: each sensor at each whole multiple of the interval."""
     roster = Roster.of(location, settings.sensors.types, settings.sensors.per_type)
     step = round(settings.sensors.interval.total_seconds() * 1000)
     times = np.arange(-(-span.first // step) * step, span.last + 1, step, dtype=np.int64)
@@ -60,16 +83,13 @@ async def count(settings: Settings, location: str, redis: Connection, span: Span
     wrong: list[tuple[int, str]] = []
     for column, sensor in enumerate(roster):
         wanted = dict(zip(times.tolist(), values[:, column].tolist(), strict=True))
-        start = span.first
-        while page := await redis.call("TS.RANGE", sensor.key, start, span.last, "COUNT", _PAGE):
-            for time, value in page:
-                if time not in wanted:
-                    strange += 1
-                    wrong.append((time, f"{sensor.key} at {time} was never handed over"))
-                elif wanted.pop(time) != float(value):
-                    altered += 1
-                    wrong.append((time, f"{sensor.key} at {time} is {value!r}"))
-            start = page[-1][0] + 1
+        async for time, value in store.samples(sensor, span):
+            if time not in wanted:
+                strange += 1
+                wrong.append((time, f"{sensor.key} at {time} was never handed over, or is there twice"))
+            elif wanted.pop(time) != value:
+                altered += 1
+                wrong.append((time, f"{sensor.key} at {time} is {value!r}"))
         missing += len(wanted)
         wrong += [(time, f"{sensor.key} at {time} is missing") for time in list(wanted)[:1]]
     return Count(int(values.size), missing, altered, strange, min(wrong)[1] if wrong else None)

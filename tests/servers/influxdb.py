@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
@@ -16,7 +16,7 @@ from iotd.stack.binaries import find_influxd
 from iotd.stack.health import influxdb_problem
 from iotd.stack.influxdb import set_up
 from iotd.stack.processes import Processes
-from iotd.topology import topology
+from iotd.topology import Node, topology
 from tests.servers.needs import lacking
 from tests.servers.ports import port_block
 from tests.servers.system import blocking, make_settings, until
@@ -30,7 +30,29 @@ class InfluxServer:
     org: str
     token: str
     backend: Processes
+    node: Node
     binary: Path
+
+    async def start(self) -> None:
+        """Starts it (again), and returns when it is healthy."""
+        self.backend.start_influxdb(self.node)
+
+        async def healthy() -> bool:
+            return await influxdb_problem(self.node) is None
+
+        await until(healthy, 60, "influxd is healthy")
+
+    def kill(self) -> None:
+        """Ends it at once (SIGKILL)."""
+        self.backend.kill(self.node)
+
+    def pause(self) -> None:
+        """Makes it hang (SIGSTOP): connections stay, nothing is answered."""
+        self.backend.pause(self.node)
+
+    def resume(self) -> None:
+        """Lets a paused one go on."""
+        self.backend.resume(self.node)
 
     def make_bucket(self, name: str) -> str:
         """Makes an empty bucket of that name and returns the name."""
@@ -58,19 +80,15 @@ def running_influxdb(folder: Path) -> Iterator[InfluxServer]:
         )
         backend, node = Processes(settings), topology(settings).influxdb
 
+        server = InfluxServer(f"http://{node.address}", settings.influxdb.org, "", backend, node, binary)
+
         async def start() -> None:
-            backend.start_influxdb(node)
-
-            async def healthy() -> bool:
-                return await influxdb_problem(node) is None
-
-            await until(healthy, 60, "influxd is healthy")
+            await server.start()
             await set_up(settings, node)
 
         try:
             blocking(start())
-            token = settings.stack_token.read_text().strip()
-            yield InfluxServer(f"http://{node.address}", settings.influxdb.org, token, backend, binary)
+            yield replace(server, token=settings.stack_token.read_text().strip())
         finally:
             with contextlib.suppress(OSError):
                 backend.stop(node)

@@ -1,0 +1,98 @@
+"""An archive as others see it: read without iotd's sinks, so that the checker shares none of their errors."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+
+from iotd.sensors import Sensor
+from iotd.settings import Settings
+from iotd.sources.source import Span
+from tests.servers.checker import Store
+
+_PAGE_MS = 3_600_000
+"""Time asked for at once."""
+
+
+class InfluxStore:
+    """A bucket, asked in Flux; a series with another unit, or with more tags, counts as the sensor's all the same."""
+
+    def __init__(self, url: str, *, org: str, bucket: str, token: str) -> None:
+        self._url = url
+        self._org = org
+        self._bucket = bucket
+        self._token = token
+
+    async def samples(self, sensor: Sensor, span: Span) -> AsyncIterator[tuple[int, float]]:
+        for first in range(span.first, span.last + 1, _PAGE_MS):
+            last = min(first + _PAGE_MS - 1, span.last)
+            for row in await self._query(
+                f'from(bucket: "{self._bucket}")'
+                f" |> range(start: {_time(first)}, stop: {_time(last + 1)})"
+                f' |> filter(fn: (r) => r._measurement == "{sensor.type}")'
+                f' |> filter(fn: (r) => r.location == "{sensor.location}" and r.sensor_id == "{sensor.sensor_id}")'
+                f' |> group() |> sort(columns: ["_time"]) |> keep(columns: ["_time", "_value"])'
+            ):
+                yield _ms(row["_time"]), float(row["_value"])
+
+    async def _query(self, flux: str) -> list[dict[str, str]]:
+        headers = {
+            "Authorization": f"Token {self._token}",
+            "Content-Type": "application/vnd.flux",
+            "Accept": "application/csv",
+        }
+        async with (
+            aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=60)) as session,
+            session.post(f"{self._url}/api/v2/query", params={"org": self._org}, data=flux.encode()) as answer,
+        ):
+            text = await answer.text()
+            assert answer.status == 200, text
+        return [row for row in csv.DictReader(io.StringIO(text.replace("\r\n", "\n"))) if row["_time"] != "_time"]
+
+
+class EmbeddedStore:
+    """The file of an embedded archive; whoever writes it may go on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def samples(self, sensor: Sensor, span: Span) -> AsyncIterator[tuple[int, float]]:
+        with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=30)) as db:
+            rows = db.execute(
+                "SELECT time, value FROM samples JOIN series ON series = id "
+                "WHERE type = ? AND location = ? AND sensor_id = ? AND time BETWEEN ? AND ? ORDER BY time",
+                (sensor.type, sensor.location, sensor.sensor_id, span.first, span.last),
+            ).fetchall()
+        for time, value in rows:
+            yield time, value
+
+
+def archive_of(settings: Settings, *, token: str | None = None, url: str | None = None) -> Store:
+    """The archive that these settings name, to be compared by :func:`tests.servers.checker.count`.
+
+    Args:
+        token: InfluxDB's, when not the one in the settings' files.
+        url: where InfluxDB is itself, when the settings name a proxy in front of it.
+    """
+    influx = settings.influxdb
+    if settings.archive.sink == "embedded":
+        return EmbeddedStore(settings.state / "archive.sqlite")
+    where = url or influx.url
+    assert where is not None
+    secret = token or (influx.token_file or settings.stack_token).read_text().strip()
+    return InfluxStore(where, org=influx.org, bucket=influx.bucket, token=secret)
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _ms(text: str) -> int:
+    return round(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
