@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import platformdirs
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)  # fmt: skip
 
 from iotd.errors import ConfigError
 from iotd.settings.tree import Tree
@@ -42,13 +50,14 @@ def find_config(explicit: Path | None = None) -> Path | None:
 def load(path: Path | None = None, **overrides: Any) -> Settings:
     """The settings from ``path`` (or where :func:`find_config` finds them), environment and secret files.
 
-    Environment variables are ``IOTD_`` with ``__`` between the levels
-    (``IOTD_TOPOLOGY__PORT_OFFSET=1000``) and win over the file; ``overrides`` win over both.
+    Environment variables are ``IOTD_`` with ``__`` between the levels (``IOTD_TOPOLOGY__PORT_OFFSET=1000``), secret
+    files are named like them. The environment wins over secrets, these over the file; ``overrides`` win over all.
 
     Raises:
         ConfigError: the file can't be read, or a setting is unknown or wrong; the message has a line for each.
     """
     path = find_config(path)
+    folders = _secret_folders()
 
     class Sourced(Settings):
         model_config = SettingsConfigDict(
@@ -56,7 +65,7 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
             env_nested_delimiter="__",
             extra="forbid",
             toml_file=path,
-            secrets_dir=_secret_folders(),
+            secrets_dir=folders,
         )
 
         @classmethod
@@ -71,20 +80,22 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
             return (
                 init_settings,
                 env_settings,
-                file_secret_settings,
+                _Secrets(file_secret_settings),
                 TomlConfigSettingsSource(settings_cls),
             )
 
     where = str(path) if path else "environment"
-    _refuse_unknown_env()
+    origins = _origins(folders)
     try:
         return Sourced(**overrides)
     except ValidationError as e:
-        raise ConfigError("\n".join(_line(where, error) for error in e.errors())) from None
-    except tomllib.TOMLDecodeError as e:
+        raise ConfigError("\n".join(_line(where, origins, error) for error in e.errors())) from None
+    except SettingsError as e:
+        raise ConfigError(f"environment: {_unparsed(str(e))}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise ConfigError(f"{where}: not valid TOML: {e}") from None
     except OSError as e:
-        raise ConfigError(f"{where}: can't be read: {e.strerror}") from None
+        raise ConfigError(f"{e.filename or where}: can't be read: {e.strerror}") from None
 
 
 class Settings(Tree, BaseSettings):
@@ -107,30 +118,76 @@ class Settings(Tree, BaseSettings):
         return self.state / "influxdb.token"
 
 
-def _secret_folders() -> list[Path] | None:
-    # systemd credentials and Docker secrets; a file there is named like the variable (IOTD_INFLUXDB__TOKEN)
-    folders = [Path(p) for p in (os.environ.get("CREDENTIALS_DIRECTORY"), "/run/secrets") if p]
-    return [p for p in folders if p.is_dir()] or None
+class _Secrets(NestedSecretsSettingsSource):
+    """Files named like our variables; what else lies in their folder belongs to others and is not read."""
+
+    @classmethod
+    def load_secrets(cls, path: Path) -> dict[str, str]:
+        return {file.name: file.read_text().strip() for file in _secret_files(path)}
 
 
-def _line(where: str, error: Any) -> str:
-    place = ".".join(str(part) for part in error["loc"])
+def _secret_folders() -> list[Path]:
+    # Docker secrets and systemd credentials; the latter are for this very service, and win
+    folders = [Path(p) for p in ("/run/secrets", os.environ.get("CREDENTIALS_DIRECTORY")) if p]
+    return [p for p in folders if p.is_dir()]
+
+
+def _secret_files(folder: Path) -> list[Path]:
+    return [p for p in folder.iterdir() if p.name.upper().startswith(ENV_PREFIX) and p.is_file()]
+
+
+def _origins(folders: list[Path]) -> dict[str, str]:
+    """By the name of a variable in upper case: where its value comes from, for messages.
+
+    Raises:
+        ConfigError: one is no setting's; pydantic-settings passes over it, and a mistyped one must not be silent.
+    """
+    found = {file.name.upper(): str(file) for folder in folders for file in _secret_files(folder)}
+    found |= {name.upper(): f"environment: {name}" for name in os.environ if name.upper().startswith(ENV_PREFIX)}
+    for name, origin in found.items():
+        if name == "IOTD_CONFIG" or name.startswith("IOTD_TEST_"):
+            continue
+        first = name.removeprefix(ENV_PREFIX).split("__")[0].lower()
+        if first not in Tree.model_fields:
+            raise ConfigError(f"{origin}: no such setting{_nearest((first,))}")
+    return found
+
+
+def _line(where: str, origins: dict[str, str], error: Any) -> str:
+    loc = error["loc"]
+    place = ".".join(str(part) for part in loc)
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        message = "no such setting" + _nearest(error["loc"])
+        message = "no such setting" + _nearest(loc)
+    elif error["type"] in ("model_type", "dict_type"):
+        message = "must be a table"
     else:
         given = error.get("input")
         secret = "password" in place or "token" in place
         if isinstance(given, str | int | float | bool) and not secret and repr(given) not in message:
             message += f" (given: {given!r})"
+    for depth in range(len(loc), 0, -1):
+        if origin := origins.get(ENV_PREFIX + "__".join(map(str, loc[:depth])).upper()):
+            return ": ".join(filter(None, (origin, ".".join(map(str, loc[depth:])), message)))
     return f"{where}: {place}: {message}" if place else f"{where}: {message}"
+
+
+def _unparsed(message: str) -> str:
+    # pydantic-settings names no more than the field of the tree in which a variable can't be read
+    field = re.search(r'field "(\w+)"', message)
+    if field is None:
+        return message
+    return f"{ENV_PREFIX}{field[1].upper()}, or a part of it: not valid JSON, as a table or list is there"
 
 
 def _nearest(loc: tuple[int | str, ...]) -> str:
     model: Any = Tree
     for part in loc[:-1]:
-        field = model.model_fields.get(str(part)) if _is_model(model) else None
-        model = field.annotation if field else None
+        if get_origin(model) is dict:
+            model = get_args(model)[1]
+        else:
+            field = model.model_fields.get(str(part)) if _is_model(model) else None
+            model = field.annotation if field else None
     if not _is_model(model):
         return ""
     near = difflib.get_close_matches(str(loc[-1]), list(model.model_fields), n=1)
@@ -139,13 +196,3 @@ def _nearest(loc: tuple[int | str, ...]) -> str:
 
 def _is_model(thing: Any) -> bool:
     return isinstance(thing, type) and issubclass(thing, BaseModel)
-
-
-def _refuse_unknown_env() -> None:
-    # pydantic-settings passes over variables it can't place; a mistyped one must not be silent
-    for name in os.environ:
-        if not name.startswith(ENV_PREFIX) or name.startswith(("IOTD_TEST_", "IOTD_CONFIG")):
-            continue
-        first = name.removeprefix(ENV_PREFIX).split("__")[0].lower()
-        if first not in Tree.model_fields:
-            raise ConfigError(f"environment: {name}: no such setting{_nearest((first,))}")

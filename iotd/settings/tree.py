@@ -7,10 +7,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import NoDecode
 
 from iotd.sensors import UNITS
-from iotd.settings.values import Duration, HostPort
+from iotd.settings.values import Address, Duration, HostPort, Names, Period, parse_names
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -24,24 +34,28 @@ class Section(BaseModel):
 class Sensors(Section):
     """Which sensors there are, and how often each is read."""
 
-    types: tuple[str, ...] = tuple(UNITS)
+    types: Names = tuple(UNITS)
     per_type: Annotated[int, Field(ge=1, le=100_000)] = 3
     """Sensors of each type in each location, numbered from 1."""
-    interval: Duration = timedelta(seconds=1)
+    interval: Period = timedelta(seconds=1)
     """Time between two readings of a sensor; readings lie on whole multiples of it since the epoch."""
 
     @field_validator("types")
     @classmethod
     def _known(cls, types: tuple[str, ...]) -> tuple[str, ...]:
-        if not types or (unknown := [t for t in types if t not in UNITS]):
+        if not types:
+            raise ValueError(f"name at least one sensor type; known are {', '.join(UNITS)}")
+        if unknown := [t for t in types if t not in UNITS]:
             raise ValueError(f"unknown sensor type {', '.join(unknown)!r}; known are {', '.join(UNITS)}")
+        if len(set(types)) != len(types):
+            raise ValueError("a sensor type is named twice")
         return types
 
     @field_validator("interval")
     @classmethod
     def _whole_ms(cls, interval: timedelta) -> timedelta:
-        if interval < timedelta(milliseconds=1) or interval.microseconds % 1000:
-            raise ValueError("the interval must be a whole number of milliseconds, at least 1ms")
+        if interval.microseconds % 1000:
+            raise ValueError("the interval must be a whole number of milliseconds")
         return interval
 
 
@@ -52,7 +66,7 @@ class Simulator(Section):
     catch_up: Duration = timedelta(hours=1)
     """What a sensor remembers at its full rate while iotd does not run; what is older it keeps at history_step."""
     history_days: Annotated[float, Field(ge=0, le=3650)] = 7
-    history_step: Duration = timedelta(seconds=10)
+    history_step: Period = timedelta(seconds=10)
 
 
 class ShardNodes(Section):
@@ -105,24 +119,24 @@ class Credentials(Section):
 class Redis(Credentials):
     """Connections to the shards, and how series are made."""
 
-    connect_timeout: Duration = timedelta(seconds=1)
-    response_timeout: Duration = timedelta(seconds=3)
+    connect_timeout: Period = timedelta(seconds=1)
+    response_timeout: Period = timedelta(seconds=3)
     """A write without any answer for so long means: the node is as good as dead, ask which one is master."""
-    retention: Duration = timedelta(days=8)
+    retention: Period = timedelta(days=8)
     chunk_bytes: Annotated[int, Field(ge=48, le=1048576, multiple_of=8)] = 4096
 
 
 class Sentinel(Credentials):
     """The Sentinels: how we ask them, and how the stack configures them."""
 
-    timeout: Duration = timedelta(milliseconds=500)
-    poll_interval: Duration = timedelta(seconds=5)
+    timeout: Period = timedelta(milliseconds=500)
+    poll_interval: Period = timedelta(seconds=5)
     """Polling is the backstop; what happens is heard by Pub/Sub."""
-    probe_interval: Duration = timedelta(milliseconds=20)
+    probe_interval: Period = timedelta(milliseconds=20)
     """Time between two looks at the nodes' roles while a master is in doubt."""
     quorum: Annotated[int, Field(ge=1)] = 2
-    down_after: Duration = timedelta(milliseconds=1000)
-    failover_timeout: Duration = timedelta(seconds=5)
+    down_after: Period = timedelta(milliseconds=1000)
+    failover_timeout: Period = timedelta(seconds=5)
 
 
 class Queue(Section):
@@ -162,8 +176,8 @@ class Archive(Section):
 
     sink: Literal["auto", "influxdb", "embedded", "none"] = "auto"
     """auto: InfluxDB where one is configured or the stack runs one, else the embedded archive."""
-    interval: Duration = timedelta(minutes=5)
-    verify_interval: Duration = timedelta(hours=1)
+    interval: Period = timedelta(minutes=5)
+    verify_interval: Period = timedelta(hours=1)
     """How often counts per series and hour are compared, shards against archive, and gaps repaired."""
     batch: Annotated[int, Field(ge=100, le=100_000)] = 5_000
     """Points in one write."""
@@ -183,7 +197,7 @@ class InfluxDB(Section):
     password: SecretStr = SecretStr("strongpassword")
     token: SecretStr | None = None
     token_file: Path | None = None
-    timeout: Duration = timedelta(seconds=10)
+    timeout: Period = timedelta(seconds=10)
 
     @model_validator(mode="after")
     def _one_token(self) -> InfluxDB:
@@ -200,7 +214,7 @@ class Stack(Section):
     """A folder with redis-server and redistimeseries.so (or bin/ and lib/ holding them); None: search, then fetch."""
     influxd: Path | None = None
     """The influxd binary; None: search PATH and the cache."""
-    start_timeout: Duration = timedelta(seconds=60)
+    start_timeout: Period = timedelta(seconds=60)
     maxmemory: ByteSize | None = None
 
 
@@ -222,8 +236,8 @@ class Shutdown(Section):
 class Tree(Section):
     """All settings."""
 
-    locations: tuple[str, ...] = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
-    serve: tuple[str, ...] | None = None
+    locations: Names = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
+    serve: Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(parse_names)] = None
     """The locations that this daemon carries, when several share the work; None: all."""
     state_dir: Path | None = None
     """None: $STATE_DIRECTORY (systemd), else the user's state folder (XDG)."""
@@ -260,6 +274,8 @@ class Tree(Section):
 
     @model_validator(mode="after")
     def _served(self) -> Tree:
+        if self.serve is not None and not self.serve:
+            raise ValueError("serve: name at least one location, or leave it out to serve all")
         if unknown := [name for name in self.serve or () if name not in self.locations]:
             raise ValueError(f"serve: no location {unknown[0]!r}; there are {', '.join(self.locations)}")
         return self
@@ -271,12 +287,25 @@ class Tree(Section):
 
         if unknown := [name for name in self.topology.shards if name not in self.locations]:
             raise ValueError(f"topology.shards.{unknown[0]}: no such location in locations")
-        places: dict[tuple[str, int], str] = {}
-        for shard in topology(self).shards:
+        whole = topology(self)
+        places: dict[Address, str] = {}
+        for shard in whole.shards:
+            if self.sentinel.quorum > len(shard.sentinels) > 0:
+                raise ValueError(
+                    f"sentinel.quorum: {self.sentinel.quorum} of {len(shard.sentinels)} Sentinels of {shard.location} "
+                    "can never agree; set it lower"
+                )
             for node in shard.nodes:
-                if (other := places.setdefault(node.address, node.name)) != node.name:
-                    raise ValueError(
-                        f"{other} and {node.name} both have the address {node.address}; "
-                        f"give one of them another in topology.shards.{shard.location}"
-                    )
+                _claim(places, node.address, node.name, f"topology.shards.{shard.location}")
+        if self.influxdb.url is None and self.archive.sink in ("auto", "influxdb"):
+            _claim(places, whole.influxdb.address, "influxdb", "influxdb.port")
         return self
+
+
+def _claim(places: dict[Address, str], address: Address, node: str, setting: str) -> None:
+    if not 0 < address.port < 65536:
+        raise ValueError(
+            f"{node} would get the port {address.port}, and 65535 is the last; set topology.port_offset lower"
+        )
+    if (other := places.setdefault(address, node)) != node:
+        raise ValueError(f"{other} and {node} both have the address {address}; give one of them another in {setting}")

@@ -1,35 +1,44 @@
-"""The kinds of value that people write in the configuration: durations, addresses."""
+"""The kinds of value that people write in the configuration: durations, addresses, lists of names."""
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer
+from pydantic_settings import NoDecode
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])\s*")
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_DURATION = re.compile(rf"({_NUMBER.pattern})\s*(ms|[smhdw])\s*")
+_LONGEST = timedelta(days=36_525)
 
 
 def parse_duration(value: Any) -> timedelta:
     """A duration from ``"500ms"``, ``"5m"``, ``"1h30m"``, or a number of seconds.
 
     Raises:
-        ValueError: it is none of these, or negative.
+        ValueError: it is none of these, negative, or longer than a century.
     """
     if isinstance(value, timedelta):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if value < 0:
-            raise ValueError("a duration can't be negative")
-        return timedelta(seconds=value)
-    text = str(value).strip()
-    if text.replace(".", "", 1).isdigit():
-        return timedelta(seconds=float(text))
-    if not text or _DURATION.sub("", text):
-        raise ValueError(f'{text!r} is not a duration; write it like "500ms", "5m" or "1h30m"')
-    return timedelta(seconds=sum(float(n) * _UNITS[unit] for n, unit in _DURATION.findall(text)))
+        seconds = float(value)
+    else:
+        text = str(value).strip()
+        if _NUMBER.fullmatch(text):
+            seconds = float(text)
+        elif text and not _DURATION.sub("", text):
+            seconds = sum(float(n) * _UNITS[unit] for n, unit in _DURATION.findall(text))
+        else:
+            raise ValueError(f'{text!r} is not a duration; write it like "500ms", "5m" or "1h30m"')
+    if seconds < 0:
+        raise ValueError("a duration can't be negative")
+    if not seconds <= _LONGEST.total_seconds():  # also when it is not a number
+        raise ValueError("a duration can't be longer than a century")
+    return timedelta(seconds=seconds)
 
 
 def format_duration(value: timedelta) -> str:
@@ -48,6 +57,16 @@ Duration = Annotated[
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, when_used="json"),
 ]
+
+
+def _above_zero(value: timedelta) -> timedelta:
+    if value < timedelta(milliseconds=1):
+        raise ValueError("must be 1ms at least")
+    return value
+
+
+Period = Annotated[Duration, AfterValidator(_above_zero)]
+"""A duration that is repeated or waited for, so that none at all would mean without end or not at all."""
 
 
 class Address(NamedTuple):
@@ -75,3 +94,15 @@ class Address(NamedTuple):
 
 
 HostPort = Annotated[Address, BeforeValidator(Address.parse), PlainSerializer(str, when_used="json")]
+
+
+def parse_names(value: Any) -> Any:
+    """Names from a list, or, as an environment variable has them, from ``"salon,cuisine"`` or ``'["salon"]'``."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [name.strip() for name in value.split(",")]
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_names)]

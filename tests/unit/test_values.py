@@ -1,0 +1,74 @@
+"""Durations, addresses and lists of names, as people write them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iotd.settings.values import Address, format_duration, parse_duration, parse_names
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("500ms", 500),
+        ("1s", 1_000),
+        ("5m", 300_000),
+        ("1h30m", 5_400_000),
+        ("1h 30m", 5_400_000),
+        (" 8d ", 691_200_000),
+        ("2w", 1_209_600_000),
+        ("1.5s", 1_500),
+        ("90", 90_000),
+        (90, 90_000),
+        (0.25, 250),
+        (0, 0),
+    ],
+)
+def test_a_duration_is_read_as_people_write_it(text: Any, ms: int) -> None:
+    assert parse_duration(text) == timedelta(milliseconds=ms)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "soon", "5 minutes", "5M", "1.5.2", "-5s", "²", "5m!", -1, True, "1e3", float("nan"), None]
+)
+def test_what_is_no_duration_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        parse_duration(wrong)
+
+
+@pytest.mark.parametrize("endless", [float("inf"), "99999999999999d", 1e30, "9" * 400])
+def test_a_duration_without_end_is_refused_and_not_a_crash(endless: Any) -> None:
+    with pytest.raises(ValueError, match="century"):
+        parse_duration(endless)
+
+
+@given(st.integers(0, 100 * 365 * 86_400_000))
+def test_a_duration_that_is_written_is_read_back(ms: int) -> None:
+    duration = timedelta(milliseconds=ms)
+    assert parse_duration(format_duration(duration)) == duration
+
+
+hosts = st.from_regex(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", fullmatch=True) | st.ip_addresses().map(str)
+
+
+@given(hosts, st.integers(1, 65535))
+def test_an_address_that_is_written_is_read_back(host: str, port: int) -> None:
+    address = Address(host, port)
+    assert Address.parse(str(address)) == address
+    assert Address.parse(address) is address
+
+
+@pytest.mark.parametrize("wrong", ["", "localhost", ":6379", "localhost:", "localhost:0", "localhost:65536", "h:port"])
+def test_what_is_no_address_is_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match="not an address"):
+        Address.parse(wrong)
+
+
+@pytest.mark.parametrize("text", ["salon,cuisine", " salon , cuisine", '["salon", "cuisine"]'])
+def test_a_list_of_names_is_read_with_commas_or_as_json(text: str) -> None:
+    assert parse_names(text) == ["salon", "cuisine"]
