@@ -214,8 +214,13 @@ class Stack(Section):
     """A folder with redis-server and redistimeseries.so (or bin/ and lib/ holding them); None: search, then fetch."""
     influxd: Path | None = None
     """The influxd binary; None: search PATH and the cache."""
+    bind: str | None = None
+    """Where the servers listen (containers: are published); None: each at the host under which it is reached."""
     start_timeout: Period = timedelta(seconds=60)
     maxmemory: ByteSize | None = None
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    """The servers' own certificate and key, for `redis.tls` and `sentinel.tls`; `redis.tls_ca_file` signed it."""
 
 
 class Log(Section):

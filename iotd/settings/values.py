@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from datetime import timedelta
@@ -91,6 +92,14 @@ class Address(NamedTuple):
         if not host or not port.isdigit() or not 0 < int(port) < 65536:
             raise ValueError(f'{value!r} is not an address; write it like "127.0.0.1:6379"')
         return cls(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 HostPort = Annotated[Address, BeforeValidator(Address.parse), PlainSerializer(str, when_used="json")]

@@ -101,6 +101,7 @@ class Connection:
             async with asyncio.timeout(connect_timeout):
                 await link.connect()  # type: ignore[no-untyped-call]
         except (rx.RedisError, OSError, TimeoutError) as e:
+            _cut(link)
             await link.disconnect(nowait=True)
             raise shard_error(e, f"{address}: can't connect") from None
         return cls(address, link, response_timeout)
@@ -176,12 +177,20 @@ class Connection:
 
     def abort(self) -> None:
         """Closes the connection at once; what was not sent is gone, a call under way fails."""
-        if self._link.is_connected:
-            self._link._close()  # type: ignore[no-untyped-call]  # redis-py's only way to close that awaits nothing
+        _cut(self._link)
 
     async def close(self) -> None:
         """Closes the connection; it may be broken already."""
+        _cut(self._link)
         await self._link.disconnect(nowait=True)
+
+
+def _cut(link: RedisConnection) -> None:
+    # redis-py only closes, and TLS then says goodbye first: to a node that hangs for half a minute, longer than the
+    # event loop may live
+    if link._writer is not None:
+        link._writer.transport.abort()
+        link._close()  # type: ignore[no-untyped-call]
 
 
 def pack(command: Sequence[Argument]) -> bytes:

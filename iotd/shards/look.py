@@ -52,7 +52,7 @@ class ShardView:
 async def look_at(settings: Tree, shard: Shard) -> ShardView:
     """Asks all nodes and Sentinels of a shard at once; takes no longer than about half a second."""
     answers, claims = await asyncio.gather(
-        asyncio.gather(*(_redis(settings, node) for node in shard.redis)),
+        asyncio.gather(*(_redis(settings, shard, node) for node in shard.redis)),
         asyncio.gather(*(_claim(settings, shard, node) for node in shard.sentinels)),
     )
     roles: dict[Address, Any] = {node.address: a.role for node, a in zip(shard.redis, answers, strict=True)}
@@ -79,12 +79,12 @@ class _Answer:
     lags: dict[Address, int] = field(default_factory=dict)
 
 
-async def _redis(settings: Tree, node: Node) -> _Answer:
+async def _redis(settings: Tree, shard: Shard, node: Node) -> _Answer:
     try:
         role, memory, keys = await _ask(settings.redis, node, [("ROLE",), ("INFO", "memory"), ("DBSIZE",)])
     except IotdError as e:
         return _Answer(problem=str(e))
-    reach = AddressMap(settings.topology.address_map)
+    reach = AddressMap(shard, settings)
     lags: dict[Address, int] = {}
     problem = None
     if role[0] == b"master":
@@ -96,7 +96,7 @@ async def _redis(settings: Tree, node: Node) -> _Answer:
 
 
 async def _claim(settings: Tree, shard: Shard, node: Node) -> Any:
-    client = SentinelClient(node, shard.service, settings)
+    client = SentinelClient(node, shard, settings)
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             return await client.claim()

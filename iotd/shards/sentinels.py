@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from time import time_ns
 
@@ -11,7 +11,7 @@ from iotd.settings.tree import Tree
 from iotd.settings.values import Address
 from iotd.shards.connection import Connection
 from iotd.shards.verdict import Claim
-from iotd.topology import Node
+from iotd.topology import Node, Shard
 
 TROUBLE = frozenset({"+sdown", "+odown", "+try-failover", "+new-epoch", "+reboot", "+switch-master", "+promoted-slave"})
 """Events after which the nodes' roles are looked at closely."""
@@ -37,26 +37,31 @@ class SentinelEvent:
 
 
 class AddressMap:
-    """Translates what Sentinels say into addresses that we reach."""
+    """Translates what Sentinels and nodes say of each other into addresses that we reach.
 
-    def __init__(self, mapping: Mapping[str, Address]) -> None:
-        self._mapping = mapping
+    By ``topology.address_map`` first; else a host that is called like one of the shard's nodes is that node, as in a
+    container network, where servers know each other by name and we reach them by a published port.
+    """
+
+    def __init__(self, shard: Shard, settings: Tree) -> None:
+        self._given = settings.topology.address_map
+        self._named = {node.name: node.address for node in shard.redis}
 
     def __call__(self, host: str, port: int) -> Address:
         said = Address(host, port)
-        if (whole := self._mapping.get(str(said))) is not None:
+        if (whole := self._given.get(str(said))) is not None:
             return whole
-        return self._mapping.get(host, said)
+        return self._given.get(host) or self._named.get(host, said)
 
 
 class SentinelClient:
     """One Sentinel, asked over one long-lived connection, and its events over another."""
 
-    def __init__(self, node: Node, service: str, settings: Tree) -> None:
+    def __init__(self, node: Node, shard: Shard, settings: Tree) -> None:
         self.node = node
-        self._service = service
+        self._service = shard.service
         self._settings = settings.sentinel
-        self._map = AddressMap(settings.topology.address_map)
+        self._map = AddressMap(shard, settings)
         self._asking: Connection | None = None
         self._listening: Connection | None = None
 

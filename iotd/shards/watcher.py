@@ -50,8 +50,8 @@ class Watcher:
         """Why a node refuses us (credentials), when one does."""
         self._settings = settings
         self._on_event = on_event
-        self._map = AddressMap(settings.topology.address_map)
-        self._sentinels = [SentinelClient(node, shard.service, settings) for node in shard.sentinels]
+        self._map = AddressMap(shard, settings)
+        self._sentinels = [SentinelClient(node, shard, settings) for node in shard.sentinels]
         self._were_slaves: set[Address] = set()
         self._changed = asyncio.Condition()
         self._trouble_at = monotonic()

@@ -80,8 +80,11 @@ class Simulator:
 
     def expected(self, since: int) -> tuple[Times, Values]:
         """The live readings that were handed over from ``since`` (ms) on: times (T,), and values (T, sensors)."""
-        last = self._last()
-        times = [] if last is None else list(grid(since - 1, last, self._schedule.interval, 100_000))
+        span = self._intake.position(self._roster.location)
+        # a location that had none begins when its source does, a little after the daemon
+        times = (
+            [] if span is None else list(grid(max(since, span.first) - 1, span.last, self._schedule.interval, 100_000))
+        )
         whole = np.concatenate(times) if times else np.empty(0, np.int64)
         return whole, self._signal.values(whole)
 

@@ -4,11 +4,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
+from pathlib import PurePath
 
+from iotd.errors import ConfigError, StackError
 from iotd.settings import Address, Settings
+from iotd.settings.tree import Credentials
 from iotd.topology import Node, Shard
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """A server's certificate, its key, and the authority that signed those of all servers and clients."""
+
+    cert: PurePath
+    key: PurePath
+    ca: PurePath
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The place where one server runs, as it sees it itself.
+
+    Attributes:
+        bind: the addresses it listens on, with spaces between them.
+        folder: its data.
+        log: its log file; None: standard output.
+        announce: the name by which the other servers know it; None: its address.
+        tls: None where the settings ask for no TLS.
+    """
+
+    bind: str
+    folder: PurePath
+    log: PurePath | None = None
+    announce: str | None = None
+    tls: TlsFiles | None = None
 
 
 def quoted(value: object) -> str:
@@ -17,22 +48,18 @@ def quoted(value: object) -> str:
     return f'"{text}"'
 
 
-def redis_conf(settings: Settings, node: Node, folder: Path, module: Path, master: Address | None) -> str:
+def redis_conf(settings: Settings, node: Node, site: Site, module: PurePath | None, master: Address | None) -> str:
     """A Redis node's configuration.
 
     Args:
-        folder: its data and log.
-        master: of whom it is a replica; None when it is master itself.
+        module: the TimeSeries module; None when the command that starts the server names it.
+        master: of whom it is a replica, as it reaches it; None when it is master itself.
+
+    Raises:
+        ConfigError: the password can't be read, or can't be part of an ACL.
     """
-    password = settings.redis.read_password()
-    user = settings.redis.username
     lines = [
-        f"bind {node.address.host}",
-        f"port {node.address.port}",
-        f"dir {quoted(folder)}",
-        f"logfile {quoted(folder / 'log')}",
-        "daemonize no",
-        f"loadmodule {quoted(module)}",
+        *_common(node, site, settings.redis),
         # the append-only file is what WAITAOF, and so the fence, stands on
         "appendonly yes",
         "appendfsync everysec",
@@ -46,29 +73,33 @@ def redis_conf(settings: Settings, node: Node, folder: Path, module: Path, maste
         "repl-diskless-load disabled",
         "maxmemory-policy noeviction",
     ]
+    if module is not None:
+        lines.append(f"loadmodule {quoted(module)}")
+    if site.announce is not None:
+        lines += [f"replica-announce-ip {site.announce}", f"replica-announce-port {node.address.port}"]
     if settings.stack.maxmemory is not None:
         lines.append(f"maxmemory {int(settings.stack.maxmemory)}")
-    if password is not None:
-        if user not in (None, "default"):
-            lines += [f"user {user} on {quoted('>' + password)} ~* &* +@all", f"masteruser {user}"]
-        lines += [f"requirepass {quoted(password)}", f"masterauth {quoted(password)}"]
+    if (password := _password(settings.redis)) is not None:
+        if (user := settings.redis.username) is not None:
+            lines.append(f"masteruser {quoted(user)}")
+        lines.append(f"masterauth {quoted(password)}")
     if master is not None:
         lines.append(f"replicaof {master.host} {master.port}")
     return "\n".join(lines) + "\n"
 
 
-def sentinel_conf(settings: Settings, shard: Shard, node: Node, folder: Path, master: Address) -> str:
-    """A Sentinel's first configuration; from then on Sentinel itself rewrites the file."""
+def sentinel_conf(settings: Settings, shard: Shard, node: Node, site: Site, master: Address) -> str:
+    """A Sentinel's first configuration; from then on Sentinel itself rewrites the file.
+
+    Raises:
+        ConfigError: a password can't be read, or can't be part of an ACL.
+    """
     s, name = settings.sentinel, shard.service
-    lines = [
-        f"bind {node.address.host}",
-        f"port {node.address.port}",
-        f"dir {quoted(folder)}",
-        f"logfile {quoted(folder / 'log')}",
-        "daemonize no",
-    ]
-    if not re.fullmatch(r"[\d.]+|.*:.*", master.host):
+    lines = _common(node, site, s)
+    if site.announce is not None or not re.fullmatch(r"[\d.]+|.*:.*", master.host):
         lines += ["sentinel resolve-hostnames yes", "sentinel announce-hostnames yes"]
+    if site.announce is not None:
+        lines += [f"sentinel announce-ip {site.announce}", f"sentinel announce-port {node.address.port}"]
     lines += [
         f"sentinel monitor {name} {master.host} {master.port} {s.quorum}",
         f"sentinel down-after-milliseconds {name} {_ms(s.down_after)}",
@@ -77,12 +108,15 @@ def sentinel_conf(settings: Settings, shard: Shard, node: Node, folder: Path, ma
         # a master that comes back too fast to be missed, and empty, must not empty its replica (facts.md)
         f"sentinel master-reboot-down-after-period {name} {_ms(s.down_after)}",
     ]
-    if (password := settings.redis.read_password()) is not None:
+    if (password := _password(settings.redis)) is not None:
         if settings.redis.username is not None:
-            lines.append(f"sentinel auth-user {name} {settings.redis.username}")
+            lines.append(f"sentinel auth-user {name} {quoted(settings.redis.username)}")
         lines.append(f"sentinel auth-pass {name} {quoted(password)}")
-    if (own := settings.sentinel.read_password()) is not None:
-        lines.append(f"requirepass {quoted(own)}")
+    if (own := _password(s)) is not None:
+        # how Sentinels identify themselves to each other
+        if s.username is not None:
+            lines.append(f"sentinel sentinel-user {quoted(s.username)}")
+        lines.append(f"sentinel sentinel-pass {quoted(own)}")
     return "\n".join(lines) + "\n"
 
 
@@ -98,6 +132,69 @@ def monitored(texts: Iterable[str], service: str) -> Address | None:
         if best is None or found[0] > best[0]:
             best = found
     return best[1] if best else None
+
+
+def tls_files(settings: Settings) -> TlsFiles | None:
+    """The files that every server of the stack needs for TLS, on this machine; None when there is to be no TLS.
+
+    Raises:
+        StackError: one is not set or not there, or only one of Redis and Sentinel is to use TLS: a Sentinel uses it for
+            all of its connections or for none, to the nodes and to the other Sentinels (redis.conf, tls-replication).
+    """
+    if settings.redis.tls != settings.sentinel.tls:
+        raise StackError("set both redis.tls and sentinel.tls, or neither: a Sentinel has one setting for both")
+    if not settings.redis.tls:
+        return None
+    files = {
+        "stack.tls_cert_file": settings.stack.tls_cert_file,
+        "stack.tls_key_file": settings.stack.tls_key_file,
+        "redis.tls_ca_file": settings.redis.tls_ca_file,
+    }
+    for name, path in files.items():
+        if path is None:
+            raise StackError(f"redis.tls is set, so the servers need a certificate of their own: set {name} too")
+        if not path.is_file():
+            raise StackError(f"{name}: no file {path}")
+    cert, key, ca = (path.absolute() for path in files.values() if path is not None)
+    return TlsFiles(cert, key, ca)
+
+
+def _common(node: Node, site: Site, credentials: Credentials) -> list[str]:
+    port = node.address.port
+    lines = [
+        f"bind {site.bind}",
+        f"port {0 if site.tls else port}",
+        f"dir {quoted(site.folder)}",
+        f"logfile {quoted(site.log or '')}",
+        "daemonize no",
+    ]
+    if site.tls is not None:
+        lines += [
+            f"tls-port {port}",
+            f"tls-cert-file {quoted(site.tls.cert)}",
+            f"tls-key-file {quoted(site.tls.key)}",
+            f"tls-ca-cert-file {quoted(site.tls.ca)}",
+            "tls-replication yes",
+            # a client that has a certificate must show it; servers show theirs to each other anyway
+            f"tls-auth-clients {'yes' if credentials.tls_cert_file else 'no'}",
+        ]
+    password = _password(credentials)
+    if password is None:
+        # where it listens was said above: without this, Redis would also refuse whom it listens for
+        return [*lines, "protected-mode no"]
+    if credentials.username in (None, "default"):
+        return [*lines, f"requirepass {quoted(password)}"]
+    return [*lines, f"user {credentials.username} on {quoted('>' + password)} ~* &* +@all", "user default off"]
+
+
+def _password(credentials: Credentials) -> str | None:
+    try:
+        password = credentials.read_password()
+    except OSError as e:
+        raise ConfigError(f"{credentials.password_file}: can't be read ({e.strerror}); fix password_file") from None
+    if password is not None and any(sign.isspace() or not sign.isprintable() for sign in password):
+        raise ConfigError("a Redis or Sentinel password can't have spaces or line breaks in it (redis.conf, ACL)")
+    return password
 
 
 def _ms(duration: timedelta) -> int:

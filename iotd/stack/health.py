@@ -12,6 +12,7 @@ from iotd.errors import IotdError, StackError
 from iotd.settings import Address, Settings
 from iotd.settings.tree import Credentials
 from iotd.shards.connection import Connection
+from iotd.shards.sentinels import AddressMap
 from iotd.topology import Node, Shard
 
 _TIMEOUT_S = 0.5
@@ -63,13 +64,15 @@ async def current_master(settings: Settings, shard: Shard) -> Address | None:
     master and exactly one node does, that node is it: it was promoted, and the Sentinels are about to say so.
     """
 
+    reach = AddressMap(shard, settings)
+
     async def named(node: Node) -> tuple[int, Address] | None:
         try:
             reply = await _ask(settings.sentinel, node, "SENTINEL", "MASTER", shard.service)
         except IotdError:
             return None
         said = dict(zip(reply[::2], reply[1::2], strict=True))
-        return int(said[b"config-epoch"]), Address(said[b"ip"].decode(), int(said[b"port"]))
+        return int(said[b"config-epoch"]), reach(said[b"ip"].decode(), int(said[b"port"]))
 
     async def is_master(node: Node) -> bool:
         try:

@@ -33,7 +33,7 @@ class ServerProcess:
         fresh.unlink(missing_ok=True)
         shell = os.posix_spawn(
             _SHELL,
-            [_SHELL, "-c", '"$@" & echo $! >"$0"', str(fresh), *command],
+            [_SHELL, "-c", 'umask 077; "$@" & echo $! >"$0"', str(fresh), *command],
             {**os.environ, **(env or {})},
             file_actions=(
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

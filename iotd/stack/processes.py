@@ -13,8 +13,9 @@ from iotd.errors import StackError
 from iotd.settings import Address, Settings
 from iotd.stack.backend import Running
 from iotd.stack.binaries import RedisBinaries, find_influxd, find_redis
-from iotd.stack.conf import monitored, redis_conf, sentinel_conf
+from iotd.stack.conf import Site, TlsFiles, monitored, redis_conf, sentinel_conf, tls_files
 from iotd.stack.health import require_free_port
+from iotd.stack.influxdb import write_secret
 from iotd.stack.process import ServerProcess
 from iotd.topology import Node, Shard
 
@@ -29,9 +30,11 @@ class Processes:
         self._tell = tell
         self._folder = settings.state / "nodes"
         self._redis: RedisBinaries | None = None
+        self._tls: TlsFiles | None = None
 
     def prepare(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._tls = tls_files(self._settings)
         self._redis = find_redis(self._settings.stack, self._tell)
 
     def has_influxdb(self) -> bool:
@@ -50,25 +53,24 @@ class Processes:
             return "stopped"
 
     def start_redis(self, node: Node, master: Address | None) -> None:
-        folder = self._own(node)
-        config = folder / "redis.conf"
-        config.write_text(redis_conf(self._settings, node, folder, self._binaries.module, master))
-        config.chmod(0o600)
-        self._start(node, [str(self._binaries.server), str(config)])
+        binaries, site = self._binaries, self._site(node)
+        config = self._folder / node.name / "redis.conf"
+        write_secret(config, redis_conf(self._settings, node, site, binaries.module, master))
+        self._start(node, [str(binaries.server), str(config)])
 
     def start_sentinel(self, shard: Shard, node: Node, master: Address) -> None:
-        folder = self._own(node)
-        config, digest = folder / "sentinel.conf", folder / "made-from"
-        first = sentinel_conf(self._settings, shard, node, folder, master)
+        binaries, site = self._binaries, self._site(node)
+        config = self._folder / node.name / "sentinel.conf"
+        digest = config.with_name("made-from")
+        first = sentinel_conf(self._settings, shard, node, site, master)
         # Sentinel keeps its id, its epochs and whom it knows in this file: made anew only when the settings, and not
         # just the master, are other ones
-        neutral = sentinel_conf(self._settings, shard, node, folder, shard.master.address)
+        neutral = sentinel_conf(self._settings, shard, node, site, shard.master.address)
         made_from = hashlib.sha256(neutral.encode()).hexdigest()
-        if not config.exists() or not digest.exists() or digest.read_text() != made_from:
-            config.write_text(first)
-            config.chmod(0o600)
-            digest.write_text(made_from)
-        self._start(node, [str(self._binaries.server), str(config), "--sentinel"])
+        if not config.exists() or not digest.exists() or digest.read_text().strip() != made_from:
+            write_secret(config, first)
+            write_secret(digest, made_from)
+        self._start(node, [str(binaries.server), str(config), "--sentinel"])
 
     def start_influxdb(self, node: Node) -> None:
         influxd = find_influxd(self._settings.stack)
@@ -80,7 +82,7 @@ class Processes:
             *("--bolt-path", str(folder / "influxd.bolt")),
             *("--sqlite-path", str(folder / "influxd.sqlite")),
             *("--engine-path", str(folder / "engine")),
-            *("--http-bind-address", str(node.address)),
+            *("--http-bind-address", str(Address(self._settings.stack.bind or node.address.host, node.address.port))),
             *("--reporting-disabled", "--log-level", "warn"),
         ]
         self._start(node, command)
@@ -120,6 +122,11 @@ class Processes:
         folder = self._folder / node.name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
+
+    def _site(self, node: Node) -> Site:
+        folder = self._own(node)
+        bind = self._settings.stack.bind or node.address.host
+        return Site(bind, folder, folder / "log", tls=self._tls)
 
     def _process(self, node: Node) -> ServerProcess:
         return ServerProcess(self._folder / node.name)

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from iotd.errors import StackError, UsageError
 from iotd.settings import Address, Settings
+from iotd.settings.values import is_loopback
 from iotd.stack import health
 from iotd.stack.backend import Backend, Running
 from iotd.stack.influxdb import set_up
@@ -90,6 +91,7 @@ class Stack:
         with self._alone():
             self.backend.prepare()
             nodes = self.nodes()
+            self._warn_of_open_doors(nodes)
             before = {node.name: self.backend.state(node) for node in nodes}
             for node in nodes:
                 if before[node.name] == "stopped":
@@ -182,6 +184,16 @@ class Stack:
         return self.backend.log_file(self._node(name))
 
     # ── how ──
+
+    def _warn_of_open_doors(self, nodes: list[Node]) -> None:
+        s = self._settings
+        for role, credentials, setting in (("sentinel", s.sentinel, "sentinel"), ("master", s.redis, "redis")):
+            bound = [s.stack.bind or node.address.host for node in nodes if node.role == role]
+            if not all(map(is_loopback, bound)) and credentials.read_password() is None:
+                self._tell(
+                    f"warning: {'Sentinel' if role == 'sentinel' else 'Redis'} listens beyond this machine and has no "
+                    f"password: whoever reaches it can read and change all; set {setting}.password_file"
+                )
 
     def _node(self, name: str) -> Node:
         node = self.topology.node(name)

@@ -13,18 +13,9 @@ from typing import Any
 
 from iotd.stack.processes import Processes
 from tests.conftest import FreshSystem
-from tests.servers.checker import RedisStore, count, handed_over
+from tests.servers.checker import all_there
 from tests.servers.daemon import Daemon, iotd, running_daemon
 from tests.servers.system import System, until
-
-
-async def all_there(system: System, location: str) -> None:
-    """Asserts that what was handed over is in the shard's master, each reading once and with its value."""
-    span = handed_over(system.settings, location)
-    master = await system.master(location)
-    async with system.connection(master.name) as redis:
-        found = await count(system.settings, location, RedisStore(redis), span)
-    assert found.good, found
 
 
 @asynccontextmanager

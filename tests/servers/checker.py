@@ -14,6 +14,7 @@ from iotd.settings import Settings
 from iotd.shards.connection import Connection
 from iotd.sources.signal import Signal
 from iotd.sources.source import Span
+from tests.servers.system import System
 
 _PAGE = 20_000
 
@@ -93,3 +94,12 @@ async def count(settings: Settings, location: str, store: Store, span: Span) -> 
         missing += len(wanted)
         wrong += [(time, f"{sensor.key} at {time} is missing") for time in list(wanted)[:1]]
     return Count(int(values.size), missing, altered, strange, min(wrong)[1] if wrong else None)
+
+
+async def all_there(system: System, location: str) -> None:
+    """Asserts that what was handed over is in the shard's master, each reading once and with its value."""
+    span = handed_over(system.settings, location)
+    master = await system.master(location)
+    async with system.connection(master.name) as redis:
+        found = await count(system.settings, location, RedisStore(redis), span)
+    assert found.good, found
