@@ -22,9 +22,12 @@ _STEADY_S = 10.0
 class Supervisor:
     """Keeps tasks running; :attr:`restarts` counts by name."""
 
-    def __init__(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep, now: Callable[[], float] = monotonic
+    ) -> None:
         self.restarts: Counter[str] = Counter()
         self._sleep = sleep
+        self._now = now
 
     async def keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Runs ``run`` for ever, again after each failure; logs once when it fails and once when it has recovered.
@@ -34,24 +37,24 @@ class Supervisor:
         """
         failures = 0
         while True:
-            began = monotonic()
+            began = self._now()
             recovered = asyncio.ensure_future(self._recovered(name, failures)) if failures else None
             try:
                 await run()
-            except IotdError as e:
-                if not e.retriable:
-                    raise
-                self._failed(name, e, failures)
             except Exception as e:
+                if isinstance(e, IotdError) and not e.retriable:
+                    raise
+                if self._now() - began >= _STEADY_S:
+                    failures = 0  # it had recovered: this is another failure, and is told again
                 self._failed(name, e, failures)
             else:
                 return
             finally:
                 if recovered is not None:
                     recovered.cancel()
-            failures = 1 if monotonic() - began >= _STEADY_S else failures + 1
             self.restarts[name] += 1
-            await self._sleep(min(_LONGEST_S, _FIRST_S * 2 ** (failures - 1)) * random.uniform(0.5, 1.0))
+            await self._sleep(min(_LONGEST_S, _FIRST_S * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0))
+            failures += 1
 
     def _failed(self, name: str, error: Exception, failures: int) -> None:
         if failures == 0:
