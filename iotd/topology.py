@@ -118,3 +118,8 @@ def topology(settings: Tree) -> Topology:
         )
     influxdb = Node("influxdb", "influxdb", Address(t.host, settings.influxdb.port + t.port_offset))
     return Topology(tuple(shards), influxdb)
+
+
+def http_address(settings: Tree) -> Address:
+    """Where the daemon's HTTP server listens."""
+    return Address(settings.http.host, settings.http.port + settings.topology.port_offset)

@@ -64,6 +64,7 @@ class Packer:
     """Packs the batches of one roster."""
 
     def __init__(self, roster: Roster) -> None:
+        self.roster = roster
         self._keys = [b"$%d\r\n%b\r\n" % (len(key), key) for key in roster.keys]
         self._values = _Bulk()
 

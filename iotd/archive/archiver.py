@@ -43,12 +43,14 @@ class ArchiveStatus:
         archived: points acknowledged since the daemon's start.
         rejected: points in the dead-letter file since then.
         trouble: why the sink takes nothing at present.
+        retries: writes since then that it did not take, and that were or will be tried again.
     """
 
     sink: str | None
     archived: int = 0
     rejected: int = 0
     trouble: str | None = None
+    retries: int = 0
     locations: dict[str, LocationStatus] = field(default_factory=dict)
 
 
@@ -130,11 +132,12 @@ class Archiver:
             sink=self._delivery.sink.identity,
             archived=self._delivery.archived,
             rejected=self._delivery.rejected,
-            trouble=self._delivery.trouble,
+            trouble=self._delivery.outage.reason,
+            retries=self._delivery.failures,
             locations={
                 location: LocationStatus(
                     watermark=archive.watermark,
-                    trouble=archive.trouble,
+                    trouble=archive.outage.reason,
                     compared=archive.verdict.compared if archive.verdict else None,
                     gaps=len(archive.verdict.gaps) if archive.verdict else None,
                     repaired=archive.verdict.repaired if archive.verdict else None,

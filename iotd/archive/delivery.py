@@ -11,6 +11,7 @@ from iotd.archive.points import Points, halves, lines
 from iotd.archive.sinks.base import Sink
 from iotd.archive.watermarks import Watermarks
 from iotd.errors import ArchiveError, ArchiveRejected, ArchiveTooLarge, ArchiveUnavailable
+from iotd.ops.outage import Outage
 from iotd.pipeline.deadletter import DeadLetters
 
 log = structlog.get_logger(__name__)
@@ -21,13 +22,15 @@ class Delivery:
 
     Attributes:
         archived: points acknowledged so far.
-        trouble: why the sink takes nothing at present, None while it does.
+        failures: writes that the sink did not take, and that are tried again.
+        outage: why the sink takes nothing at present.
     """
 
     def __init__(self, sink: Sink, dead_letters: DeadLetters, watermarks: Watermarks, in_flight: int) -> None:
         self.sink = sink
         self.archived = 0
-        self.trouble: str | None = None
+        self.failures = 0
+        self.outage = Outage()
         self._dead_letters = dead_letters
         self._watermarks = watermarks
         self._slots = asyncio.Semaphore(in_flight)
@@ -38,7 +41,7 @@ class Delivery:
         return self._dead_letters.count
 
     async def probe(self) -> None:
-        """Finds out, with a batch of nothing, whether the sink would take one; :attr:`trouble` says it."""
+        """Finds out, with a batch of nothing, whether the sink would take one; :attr:`outage` says it."""
         try:
             await self.sink.write([])
         except ArchiveError as e:
@@ -97,16 +100,15 @@ class Delivery:
         return count
 
     def _fails(self, reason: str) -> None:
-        if self.trouble is None:
+        self.failures += 1
+        if self.outage.begins(reason):
             log.error(
                 "archive_failing",
                 sink=self.sink.identity,
                 reason=reason,
                 effect="the shards hold the readings meanwhile",
             )
-        self.trouble = reason
 
     def _works(self) -> None:
-        if self.trouble is not None:
-            log.info("archive_recovered", sink=self.sink.identity, was=self.trouble)
-            self.trouble = None
+        if (over := self.outage.ends()) is not None:
+            log.info("archive_recovered", sink=self.sink.identity, was=over[0], after_s=over[1])

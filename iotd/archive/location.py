@@ -16,6 +16,7 @@ from iotd.archive.points import Points
 from iotd.archive.verify import Verdict, verify
 from iotd.archive.watermarks import Watermarks
 from iotd.errors import ArchiveRefused, ArchiveUnavailable, IotdError
+from iotd.ops.outage import Outage
 from iotd.pipeline.budget import Budget
 from iotd.sensors import Sensor
 from iotd.settings.tree import Archive as ArchiveSettings
@@ -50,7 +51,7 @@ class LocationArchive:
 
     Attributes:
         watermark: the highest of its series' watermarks after the last whole pass, ms; None before that.
-        trouble: why the last pass did not come to its end, None when it did.
+        outage: why passes do not come to their end.
         verdict: what the last verification found.
     """
 
@@ -66,7 +67,7 @@ class LocationArchive:
     ) -> None:
         self.location = reader.location
         self.watermark: int | None = None
-        self.trouble: str | None = None
+        self.outage = Outage()
         self.verdict: Verdict | None = None
         self._reader = reader
         self._delivery = delivery
@@ -209,14 +210,12 @@ class LocationArchive:
             pass
 
     def _note_trouble(self, error: IotdError) -> None:
-        if self.trouble is None and self._delivery.trouble is None:
+        if self.outage.begins(str(error)) and self._delivery.outage.reason is None:
             log.warning("archiving_interrupted", shard=self.location, reason=str(error))
-        self.trouble = str(error)
 
     def _note_well(self, done: Pass) -> None:
-        if self.trouble is not None:
-            log.info("archiving_resumed", shard=self.location, was=self.trouble)
-            self.trouble = None
+        if (over := self.outage.ends()) is not None:
+            log.info("archiving_resumed", shard=self.location, was=over[0], after_s=over[1])
         if done.new or done.again:
             log.info("archived", shard=self.location, points=done.new, again=done.again)
 

@@ -66,7 +66,7 @@ def failover_test(ctx: click.Context, /, *, location: str, restore: bool, hang: 
         stack.backend.kill(stack.topology.node(name))
         return f"killed {name}"
 
-    with logging_to(Log(level="error", format="console")):
+    with logging_to(settings.model_copy(update={"log": Log(level="error", format="console")})):
         drill = asyncio.run(_drill(shard, settings, strike, tell))
     restored = asyncio.run(_restore(stack, drill, people)) if restore else None
     check = asyncio.run(_check(settings, shard)) if drill.target else None

@@ -22,12 +22,12 @@ def run(config: Path | None, locations: str | None) -> None:
 
     It ends on SIGTERM or Ctrl-C, after what is under way was confirmed; a second one leaves at once.
     """
-    from iotd.daemon import run_daemon  # noqa: PLC0415
+    from iotd.daemon.process import run_daemon  # noqa: PLC0415
     from iotd.ops.logging import logging_to  # noqa: PLC0415
 
     settings = _load(config, locations)
-    with logging_to(settings.log):
-        run_daemon(settings)
+    with logging_to(settings) as relog:
+        run_daemon(settings, reread=lambda: _load(config, locations), relog=relog)
 
 
 @click.command()
@@ -40,15 +40,22 @@ def up(config: Path | None, locations: str | None, no_history: bool) -> None:
     Running it again goes on where it stopped. Ctrl-C stops the daemon, `iotd down` the servers.
     """
     from iotd.cli.upscreen import UpScreen  # noqa: PLC0415
-    from iotd.daemon import run_daemon  # noqa: PLC0415
+    from iotd.daemon.process import run_daemon  # noqa: PLC0415
     from iotd.ops.logging import logging_to  # noqa: PLC0415
     from iotd.stack import Stack  # noqa: PLC0415
 
     settings = _load(config, locations)
     screen = UpScreen(settings)
     screen.servers(asyncio.run(Stack(settings, screen.tell).up()))
-    with logging_to(settings.log), screen:
-        run_daemon(settings, history=not no_history, progress=screen.progress, ready=screen.ready)
+    with logging_to(settings) as relog, screen:
+        run_daemon(
+            settings,
+            reread=lambda: _load(config, locations),
+            relog=relog,
+            history=not no_history,
+            progress=screen.progress,
+            ready=screen.ready,
+        )
     screen.goodbye()
 
 

@@ -6,23 +6,26 @@ import logging
 import queue
 import sys
 import threading
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
-from iotd.settings.tree import Log
+from iotd.ops.redact import Redactor, hide_by_name
+from iotd.ops.repeats import Repeats
+from iotd.settings.tree import Tree
 
 _QUEUED = 10_000
 """Lines that wait for a slow reader of stderr; beyond that the newest are dropped and counted."""
-_SECRETS = ("password", "token", "secret", "authorization")
 
 
 class _Writer:
     """Writes lines in a thread of its own, so that a full pipe never stops the loop."""
 
     def __init__(self) -> None:
+        self.redact: Callable[[str], str] = str
         self._lines: queue.Queue[str | None] = queue.Queue(_QUEUED)
         self._dropped = 0
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -37,10 +40,13 @@ class _Writer:
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
             try:
-                sys.stderr.write(line + "\n")
+                sys.stderr.write(self.redact(line) + "\n")
                 if dropped := self._dropped:
                     self._dropped -= dropped
-                    sys.stderr.write(f'{{"event": "log_lines_dropped", "count": {dropped}}}\n')
+                    sys.stderr.write(
+                        f'{{"event": "log_lines_dropped", "level": "warning", "time": "{now_text()}", '
+                        f'"count": {dropped}}}\n'
+                    )
                 sys.stderr.flush()
             except (OSError, ValueError):
                 pass  # stderr is gone; the daemon goes on
@@ -57,28 +63,52 @@ class _Forward(logging.Handler):
     """Sends what libraries log the same way."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log = structlog.get_logger(record.name)
-        log.log(record.levelno, "library_log", message=record.getMessage(), exc_info=record.exc_info)
+        structlog.get_logger().log(
+            record.levelno,
+            "library_log",
+            logger=record.name,
+            message=record.getMessage(),
+            exc_info=record.exc_info,
+        )
 
 
-def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for key in event:
-        if any(secret in key.lower() for secret in _SECRETS):
-            event[key] = "[secret]"
-    return event
+def now_text() -> str:
+    """The time as logs have it: UTC, ISO 8601, ms."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {"time": now_text(), **event}
 
 
 @contextmanager
-def logging_to(settings: Log) -> Iterator[None]:
-    """Sets logging up as the settings say; on leaving, what waits is written.
+def logging_to(settings: Tree) -> Iterator[Callable[[Tree], None]]:
+    """Sets logging up as the settings say, and gives a function that does it anew with others.
 
-    JSON lines have ``time`` (UTC, ISO 8601, ms), ``level``, ``event`` (a stable name in snake_case), ``logger``, and
-    what belongs to the event.
+    JSON lines have ``time`` (UTC, ISO 8601, ms), ``level``, ``event`` (a stable name in snake_case, see EVENTS.md),
+    ``shard`` where it concerns one, and what belongs to the event. On leaving, what waits is written.
     """
     writer = _Writer()
-    people = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
-    level = logging.getLevelNamesMapping()[settings.level.upper()]
-    shared: list[Any] = [structlog.stdlib.add_log_level, _redact]
+    forward = _Forward(logging.WARNING)
+    logging.getLogger().addHandler(forward)
+
+    def set_up(settings: Tree) -> None:
+        writer.redact = Redactor(settings)
+        _configure(settings, writer)
+
+    set_up(settings)
+    try:
+        yield set_up
+    finally:
+        logging.getLogger().removeHandler(forward)
+        structlog.reset_defaults()
+        writer.close()
+
+
+def _configure(settings: Tree, writer: _Writer) -> None:
+    people = settings.log.format == "console" or (settings.log.format == "auto" and sys.stderr.isatty())
+    level = logging.getLevelNamesMapping()[settings.log.level.upper()]
+    shared: list[Any] = [structlog.stdlib.add_log_level, Repeats(), hide_by_name]
     if people:
         finish: list[Any] = [
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="timestamp"),
@@ -86,9 +116,9 @@ def logging_to(settings: Log) -> Iterator[None]:
         ]
     else:
         finish = [
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            _stamp,
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
+            structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
         ]
     structlog.configure(
         processors=[*shared, *finish],
@@ -96,14 +126,6 @@ def logging_to(settings: Log) -> Iterator[None]:
         logger_factory=lambda *args: _Line(writer),
         cache_logger_on_first_use=False,
     )
-    forward = _Forward(logging.WARNING)
-    logging.getLogger().addHandler(forward)
-    try:
-        yield
-    finally:
-        logging.getLogger().removeHandler(forward)
-        structlog.reset_defaults()
-        writer.close()
 
 
 class _Line:

@@ -35,10 +35,10 @@ class Supervisor:
         Raises:
             IotdError: one that is not retriable: nothing but a person can mend it.
         """
-        failures = 0
+        failures, first = 0, 0.0
         while True:
             began = self._now()
-            recovered = asyncio.ensure_future(self._recovered(name, failures)) if failures else None
+            recovered = asyncio.ensure_future(self._recovered(name, failures, first)) if failures else None
             try:
                 await run()
             except Exception as e:
@@ -52,6 +52,8 @@ class Supervisor:
             finally:
                 if recovered is not None:
                     recovered.cancel()
+            if failures == 0:
+                first = self._now()
             self.restarts[name] += 1
             await self._sleep(min(_LONGEST_S, _FIRST_S * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0))
             failures += 1
@@ -61,6 +63,31 @@ class Supervisor:
             expected = isinstance(error, IotdError)
             log.error("task_failed", task=name, reason=str(error) or repr(error), exc_info=None if expected else error)
 
-    async def _recovered(self, name: str, failures: int) -> None:
+    async def _recovered(self, name: str, failures: int, first: float) -> None:
+        began = self._now()
         await self._sleep(_STEADY_S)
-        log.info("task_recovered", task=name, failures=failures)
+        log.info("task_recovered", task=name, failures=failures, after_s=round(began - first, 3))
+
+
+class Tasks:
+    """Supervised tasks by name, in one group; each can be stopped, and another started in its place."""
+
+    def __init__(self, group: asyncio.TaskGroup, supervisor: Supervisor) -> None:
+        self._group = group
+        self._supervisor = supervisor
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Runs ``run`` under this name, again and again, until it is stopped."""
+        self._running[name] = self._group.create_task(self._supervisor.keep(name, run), name=name)
+
+    def runs(self, name: str) -> bool:
+        """Whether that task was started and not stopped since."""
+        return name in self._running
+
+    async def stop(self, *names: str) -> None:
+        """Ends these tasks, and returns when they have ended; one that does not run is passed over."""
+        tasks = [task for name in names if (task := self._running.pop(name, None)) is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

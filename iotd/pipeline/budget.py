@@ -19,6 +19,11 @@ class Budget:
         self._archive = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    def resize(self, capacity: int) -> None:
+        """Changes the capacity; what is held beyond a smaller one is given back in its time."""
+        self.capacity = capacity
+        self._wake()
+
     def take(self, size: int) -> bool:
         """Takes ``size`` bytes for ingest if they are free; False otherwise."""
         if self.used + size > self.capacity:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -51,7 +52,7 @@ class LaneRecord:
         forgotten: last sequence that was removed.
         last: last sequence that was given.
         span: what was handed over so far.
-        sizes: (sequence, bytes) of each entry still there.
+        sizes: (sequence, bytes, readings) of each entry still there.
     """
 
     id: int
@@ -59,7 +60,7 @@ class LaneRecord:
     forgotten: int
     last: int
     span: Span | None
-    sizes: list[tuple[int, int]]
+    sizes: list[tuple[int, int, int]]
 
 
 class Journal:
@@ -103,18 +104,19 @@ class Journal:
         return self.producer
 
     def lane(self, location: str) -> LaneRecord:
-        """The lane of a location, made if it is new."""
-        self._db.execute("INSERT OR IGNORE INTO lanes (location) VALUES (?)", (location,))
-        lane, forgotten, first, last = self._db.execute(
-            "SELECT id, forgotten, first_ms, last_ms FROM lanes WHERE location = ?", (location,)
-        ).fetchone()
-        low, high = lane << _LANE_SHIFT, (lane + 1) << _LANE_SHIFT
-        sizes = [
-            (key - low, size)
-            for key, size in self._db.execute(
-                "SELECT id, length(payload) FROM entries WHERE id > ? AND id < ? ORDER BY id", (low, high)
-            )
-        ]
+        """The lane of a location, made if it is new; on a connection of its own, so that any thread may ask."""
+        with closing(self._connect()) as db:
+            db.execute("INSERT OR IGNORE INTO lanes (location) VALUES (?)", (location,))
+            lane, forgotten, first, last = db.execute(
+                "SELECT id, forgotten, first_ms, last_ms FROM lanes WHERE location = ?", (location,)
+            ).fetchone()
+            low, high = lane << _LANE_SHIFT, (lane + 1) << _LANE_SHIFT
+            sizes = [
+                (key - low, size, count)
+                for key, size, count in db.execute(
+                    "SELECT id, length(payload), count FROM entries WHERE id > ? AND id < ? ORDER BY id", (low, high)
+                )
+            ]
         span = Span(first, last) if first is not None else None
         return LaneRecord(lane, location, forgotten, sizes[-1][0] if sizes else forgotten, span, sizes)
 

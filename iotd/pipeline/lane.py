@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
 from time import monotonic
@@ -12,41 +11,10 @@ from iotd.errors import StateError
 from iotd.pipeline.budget import Budget
 from iotd.pipeline.journal import Entry
 from iotd.pipeline.spool import Spool
+from iotd.pipeline.tally import Sizes, Tally
 from iotd.settings.tree import Spool as SpoolSettings
 from iotd.sources.source import Span
 from iotd.wire import Packed
-
-_MARK = 65_536
-
-
-class _Sizes:
-    """How many bytes lie up to a sequence, to within 64 KiB, without remembering every entry."""
-
-    def __init__(self) -> None:
-        self._seqs: list[int] = [0]
-        self._sums: list[int] = [0]
-        self.total = 0
-        self._open = 0
-
-    def add(self, seq: int, size: int) -> None:
-        self.total += size
-        self._open += size
-        if self._open >= _MARK:
-            self._open = 0
-            self._seqs.append(seq)
-            self._sums.append(self.total)
-
-    def upto(self, seq: int) -> int:
-        return self._sums[bisect_right(self._seqs, seq) - 1]
-
-    def last_with(self, total: int) -> int:
-        """The largest marked sequence up to which there are at most ``total`` bytes."""
-        return self._seqs[bisect_right(self._sums, total) - 1]
-
-    def cut(self, seq: int) -> None:
-        """Forgets the marks below a sequence."""
-        n = bisect_right(self._seqs, seq) - 1
-        del self._seqs[:n], self._sums[:n]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +23,21 @@ class LaneDepth:
 
     Attributes:
         batches: handed over and not yet confirmed.
+        readings: in these.
         bytes: of these, in the spool, to within 64 KiB.
         memory: bytes in memory.
         kept: confirmed bytes kept until the archive has them.
         age: seconds since confirming last got on, while something waits for it (0 when nothing does).
+        unarchived: readings handed over since the last whole pass of the archive began.
     """
 
     batches: int
+    readings: int
     bytes: int
     memory: int
     kept: int
     age: float
+    unarchived: int
 
 
 class Lane:
@@ -96,9 +68,13 @@ class Lane:
         self._cursor = record.forgotten
         self._run: deque[Entry] = deque()
         self._memory = 0
-        self._sizes = _Sizes()
-        for seq, size in record.sizes:
-            self._sizes.add(seq, size)
+        self._sizes = Sizes()
+        self._unconfirmed = Tally()
+        self._unarchived = Tally()
+        for seq, size, count in record.sizes:
+            self._count(seq, size, count)
+        self._committed_all = asyncio.Event()
+        self._committed_all.set()
         self._waits_since = monotonic()
         self._late: Span | None = None
         self._changed = asyncio.Condition()
@@ -111,8 +87,18 @@ class Lane:
         while self.unconfirmed_bytes >= self._settings.limit:
             await self._until_changed()
         self._given += 1
+        self._committed_all.clear()
         entry = Entry(self._given, packed)
         await self._spool.append(self._id, entry, Span(packed.first, packed.last), lambda: self._committed(entry))
+
+    async def committed(self) -> None:
+        """Returns when all that was ever given to :meth:`put` is in the spool, also of a caller who was cancelled."""
+        await self._committed_all.wait()
+
+    def _count(self, seq: int, size: int, readings: int) -> None:
+        self._sizes.add(seq, size)
+        self._unconfirmed.add(seq, readings)
+        self._unarchived.add(seq, readings)
 
     def _committed(self, entry: Entry) -> None:
         packed, size = entry.packed, len(entry.packed.payload)
@@ -126,7 +112,9 @@ class Lane:
             if span is None
             else Span(min(span.first, packed.first), max(span.last, packed.last))
         )
-        self._sizes.add(entry.seq, size)
+        self._count(entry.seq, size, packed.count)
+        if self.handed == self._given:
+            self._committed_all.set()
         # memory holds one unbroken run of sequences; what does not fit is read from the spool when its turn comes
         if (not self._run or self._run[-1].seq == entry.seq - 1) and self._budget.take(size):
             self._run.append(entry)
@@ -213,6 +201,7 @@ class Lane:
     async def confirm(self, seq: int) -> None:
         """Master and replica hold everything up to this sequence for certain."""
         self.confirmed = max(self.confirmed, seq)
+        self._unconfirmed.move(self.confirmed)
         self._waits_since = monotonic()
         self._let_go()
         await self._notify()
@@ -220,6 +209,7 @@ class Lane:
     def archive(self, seq: int) -> None:
         """The archive holds everything up to this sequence, which was confirmed."""
         self.archived = max(self.archived, seq)
+        self._unarchived.move(self.archived)
         self._let_go()
 
     def _let_go(self) -> None:
@@ -240,7 +230,32 @@ class Lane:
     def depth(self) -> LaneDepth:
         kept = self._sizes.upto(self.confirmed) - self._sizes.upto(self.forgotten)
         age = monotonic() - self._waits_since if self.handed > self.confirmed else 0.0
-        return LaneDepth(self.handed - self.confirmed, self.unconfirmed_bytes, self._memory, kept, age)
+        return LaneDepth(
+            batches=self.handed - self.confirmed,
+            readings=self._unconfirmed.ahead,
+            bytes=self.unconfirmed_bytes,
+            memory=self._memory,
+            kept=kept,
+            age=age,
+            unarchived=self._unarchived.ahead,
+        )
+
+    @property
+    def confirmed_readings(self) -> int:
+        """Readings confirmed since this object was made, those of earlier runs among them."""
+        return self._unconfirmed.passed
+
+    async def reconfigure(self, settings: SpoolSettings) -> None:
+        """Goes by other limits from now on."""
+        self._settings = settings
+        self._let_go()
+        await self._notify()
+
+    def unload(self) -> None:
+        """Gives back the memory; what was in it is read from the spool when its turn comes."""
+        self._budget.give(self._memory)
+        self._memory = 0
+        self._run.clear()
 
     async def _until_changed(self) -> None:
         async with self._changed:

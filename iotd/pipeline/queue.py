@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import time_ns
@@ -10,6 +11,7 @@ from time import time_ns
 import numpy as np
 import structlog
 
+from iotd.errors import StateError
 from iotd.pipeline.budget import Budget
 from iotd.pipeline.deadletter import DeadLetters
 from iotd.pipeline.lane import Lane
@@ -41,12 +43,42 @@ class Queue:
         self.budget = Budget(settings.queue.memory)
         self.dead_letters = DeadLetters(state / "dead-letters" / "readings.jsonl")
         self.lanes: dict[str, Lane] = {}
-        self._packers: dict[Roster, Packer] = {}
+        self._settings = settings
+        self._parked: dict[str, Lane] = {}
+        self._packers: dict[str, Packer] = {}
         self._now_ms = now_ms
         self._tolerance = round(settings.queue.future_tolerance.total_seconds() * 1000)
         for roster in rosters:
             self.lanes[roster.location] = Lane(roster.location, self.spool, self.budget, settings.spool)
-            self._packers[roster] = Packer(roster)
+
+    async def open(self, location: str) -> None:
+        """Opens the lane of a location that is added while we run; it goes on where it was.
+
+        Raises:
+            StateError: the spool can't be written.
+        """
+        lane = self._parked.pop(location, None)
+        if lane is None:
+            try:
+                lane = await asyncio.to_thread(Lane, location, self.spool, self.budget, self._settings.spool)
+            except sqlite3.Error as e:
+                raise StateError(f"{self.spool.path}: no lane for {location} can be opened ({e})") from None
+        await lane.reconfigure(self._settings.spool)
+        self.lanes[location] = lane
+
+    def park(self, location: str) -> None:
+        """Takes a lane out of use, when nobody hands over or writes any more; the spool keeps what is not confirmed."""
+        lane = self._parked[location] = self.lanes.pop(location)
+        lane.unload()
+        self._packers.pop(location, None)
+
+    async def reconfigure(self, settings: Tree) -> None:
+        """Goes by other limits from now on (all but ``spool.sync``)."""
+        self._settings = settings
+        self.budget.resize(settings.queue.memory)
+        self._tolerance = round(settings.queue.future_tolerance.total_seconds() * 1000)
+        for lane in self.lanes.values():
+            await lane.reconfigure(settings.spool)
 
     async def put(self, batch: Batch) -> None:
         """Takes over a batch: when this returns it is in the spool, and iotd answers for it.
@@ -78,9 +110,10 @@ class Queue:
         await self.spool.close()
 
     def _packer(self, roster: Roster) -> Packer:
-        if roster not in self._packers:
-            self._packers[roster] = Packer(roster)
-        return self._packers[roster]
+        known = self._packers.get(roster.location)
+        if known is None or (known.roster is not roster and known.roster != roster):
+            known = self._packers[roster.location] = Packer(roster)
+        return known
 
     async def _sound(self, batch: Batch) -> Batch:
         latest = self._now_ms() + self._tolerance
@@ -101,4 +134,4 @@ class Queue:
             for s, t, v in zip(batch.series.tolist(), batch.times.tolist(), batch.values.tolist(), strict=True)
         ]
         await asyncio.to_thread(self.dead_letters.add, letters, reason)
-        log.warning("readings_refused", location=batch.location, count=len(letters), reason=reason)
+        log.warning("readings_refused", shard=batch.location, count=len(letters), reason=reason)

@@ -16,6 +16,7 @@ from typing import Literal
 import structlog
 
 from iotd.errors import StateError
+from iotd.ops.outage import Outage
 from iotd.pipeline.journal import Entry, Journal, LaneRecord
 from iotd.sources.source import Span
 
@@ -57,8 +58,8 @@ class Spool:
         self._journal = Journal(path, sync)
         self.path = path
         self.producer = self._journal.producer
-        self.failing: str | None = None
-        """Why commits fail at present (``disk full``), else None."""
+        self.outage = Outage()
+        """Why commits fail at present (``disk full``)."""
         self._loop = asyncio.get_running_loop()
         self._work: queue.SimpleQueue[_Append | _Forget | _Stop] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="spool-read")
@@ -173,11 +174,9 @@ class Spool:
             forgets.clear()  # the next confirmation asks again
 
     def _fails(self, reason: str) -> None:
-        if self.failing is None:
+        if self.outage.begins(reason):
             log.error("spool_failing", path=str(self.path), reason=reason, effect="sources wait; nothing is lost")
-        self.failing = reason
 
     def _works(self) -> None:
-        if self.failing is not None:
-            log.info("spool_recovered", path=str(self.path), was=self.failing)
-            self.failing = None
+        if (over := self.outage.ends()) is not None:
+            log.info("spool_recovered", path=str(self.path), was=over[0], after_s=over[1])

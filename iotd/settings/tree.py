@@ -231,6 +231,27 @@ class Log(Section):
     """auto: for people on a terminal, JSON lines otherwise."""
 
 
+class Startup(Section):
+    """What becomes of a daemon whose shards are not there when it starts."""
+
+    missing: Literal["wait", "fail"] = "wait"
+    """A shard without a master: wait for it, while its readings wait in the spool; or end, with exit code 69."""
+    limit: Duration = timedelta(seconds=30)
+    """How long a shard may take before it counts as missing."""
+    shards: dict[str, Literal["wait", "fail"]] = {}
+    """By location, where it differs from ``missing``."""
+
+
+class Http(Section):
+    """The HTTP server: metrics, health, status, the page."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    """Whoever reaches it may read everything it says, and change nothing."""
+    port: Port = 9108
+    """Moved by topology.port_offset, like all others."""
+
+
 class Shutdown(Section):
     """How the daemon ends."""
 
@@ -258,6 +279,8 @@ class Tree(Section):
     influxdb: InfluxDB = InfluxDB()
     stack: Stack = Stack()
     log: Log = Log()
+    startup: Startup = Startup()
+    http: Http = Http()
     shutdown: Shutdown = Shutdown()
 
     @field_validator("locations")
@@ -288,10 +311,11 @@ class Tree(Section):
     @model_validator(mode="after")
     def _places(self) -> Tree:
         # imported here: a topology is made from settings, and checked while they are made
-        from iotd.topology import topology  # noqa: PLC0415
+        from iotd.topology import http_address, topology  # noqa: PLC0415
 
-        if unknown := [name for name in self.topology.shards if name not in self.locations]:
-            raise ValueError(f"topology.shards.{unknown[0]}: no such location in locations")
+        for table, named in (("topology", self.topology.shards), ("startup", self.startup.shards)):
+            if unknown := [name for name in named if name not in self.locations]:
+                raise ValueError(f"{table}.shards.{unknown[0]}: no such location in locations")
         whole = topology(self)
         places: dict[Address, str] = {}
         for shard in whole.shards:
@@ -304,6 +328,8 @@ class Tree(Section):
                 _claim(places, node.address, node.name, f"topology.shards.{shard.location}")
         if self.influxdb.url is None and self.archive.sink in ("auto", "influxdb"):
             _claim(places, whole.influxdb.address, "influxdb", "influxdb.port")
+        if self.http.enabled:
+            _claim(places, http_address(self), "the HTTP server", "http.port")
         return self
 
 

@@ -20,7 +20,7 @@ from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from iotd.errors import ConfigError, IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
+from iotd.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
 from iotd.settings.tree import Credentials
 from iotd.settings.values import Address
 
@@ -72,13 +72,14 @@ class Connection:
 
         Raises:
             ShardUnavailable: no connection within the time, or the node is loading.
-            ShardMisconfigured: the node refuses our credentials.
-            ConfigError: the password file can't be read.
+            ShardMisconfigured: the node refuses our credentials, or our password file can't be read now.
         """
         try:
             password = credentials.read_password()
         except OSError as e:
-            raise ConfigError(f"{credentials.password_file}: can't be read ({e.strerror}); fix password_file") from None
+            raise ShardMisconfigured(
+                f"{address}: {credentials.password_file} can't be read ({e.strerror}); fix password_file"
+            ) from None
         options: dict[str, Any] = {
             "host": address.host,
             "port": address.port,

@@ -36,10 +36,14 @@ class ShardState:
         sentinels: names of those that answer.
         depth: what waits in the lane.
         handed: readings handed over since the start of the daemon.
-        written: readings that the master has taken since then.
+        written: readings that the master has taken since then; what was written again counts again.
+        confirmed: readings that master and replica hold for certain, since then.
+        replayed: batches that were sent again.
         refused: readings in the dead-letter file since then.
         trouble: why nothing is written at present, None while all is well.
-        moves: how often the shard has moved, as far as it is remembered.
+        outage_s: seconds during which nothing was written since then, the present outage among them.
+        failovers: how often the shard has moved since then.
+        moves: how often it has, as far as that is remembered.
         last_move: the last time it did.
     """
 
@@ -52,8 +56,12 @@ class ShardState:
     depth: LaneDepth
     handed: int
     written: int
+    confirmed: int
+    replayed: int
     refused: int
     trouble: str | None
+    outage_s: float
+    failovers: int
     moves: int
     last_move: Move | None
 
@@ -66,6 +74,8 @@ class ShardService:
         self.lane = queue.lanes[shard.location]
         self.watcher = Watcher(shard, settings)
         self.metadata = ShardingMetadata(state, shard, roster)
+        self._failovers = 0
+        self._outage_s = 0.0
         self._moves: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
         self.writer = Writer(
             roster,
@@ -78,6 +88,12 @@ class ShardService:
             moved=self._moved,
             newest=self.lane.span.last if self.lane.span else 0,
         )
+
+    def go_on_from(self, before: ShardService) -> None:
+        """Counts on where a service of the same location left off, which this one replaces."""
+        self.writer.stats = before.writer.stats
+        self._failovers = before._failovers
+        self._outage_s = before._outage_s
 
     async def run(self) -> None:
         """Watches and writes until cancelled.
@@ -92,6 +108,8 @@ class ShardService:
 
     def _moved(self, source: Address, target: Address, reason: str, gap_s: float) -> None:
         names = self.shard.name_of(source), self.shard.name_of(target)
+        self._failovers += 1
+        self._outage_s += gap_s
         log.info("shard_moved", shard=self.shard.location, source=names[0], target=names[1], gap_ms=round(1000 * gap_s))
         self._moves.put_nowait((*names, reason, gap_s))
 
@@ -120,8 +138,12 @@ class ShardService:
             depth=self.lane.depth(),
             handed=self.lane.readings,
             written=self.writer.stats.readings,
+            confirmed=self.lane.confirmed_readings,
+            replayed=self.writer.stats.replayed,
             refused=self.writer.stats.refused,
-            trouble=self.writer.stats.trouble or watcher.refusal,
+            trouble=self.writer.stats.outage.reason or watcher.refusal.reason,
+            outage_s=round(self._outage_s + self.writer.stats.outage.seconds, 3),
+            failovers=self._failovers,
             moves=len(self.metadata.moves),
             last_move=self.metadata.last,
         )

@@ -12,6 +12,7 @@ from typing import Any, cast
 import structlog
 
 from iotd.errors import IotdError, ShardMisconfigured
+from iotd.ops.outage import Outage
 from iotd.settings.tree import Tree
 from iotd.settings.values import Address
 from iotd.shards.connection import Connection
@@ -46,7 +47,7 @@ class Watcher:
         """By Sentinel's name: what it said last, and when (monotonic)."""
         self.lags: dict[Address, dict[Address, int]] = {}
         """By master: how far each connected replica is behind it, in bytes of the replication stream."""
-        self.refusal: str | None = None
+        self.refusal = Outage()
         """Why a node refuses us (credentials), when one does."""
         self._settings = settings
         self._on_event = on_event
@@ -127,20 +128,18 @@ class Watcher:
 
     async def _ask(self, sentinel: SentinelClient) -> None:
         name = sentinel.node.name
-        silent: str | None = None
+        silence = Outage()
         while True:
             try:
                 claim = await sentinel.claim()
             except IotdError as e:
-                if silent is None:
+                if silence.begins(str(e)):
                     log.warning("sentinel_silent", shard=self.shard.location, sentinel=name, reason=str(e))
-                silent = str(e)
                 self.claims.pop(name, None)
                 sentinel.hang_up()
             else:
-                if silent is not None:
-                    log.info("sentinel_answers", shard=self.shard.location, sentinel=name)
-                silent = None
+                if (over := silence.ends()) is not None:
+                    log.info("sentinel_answers", shard=self.shard.location, sentinel=name, after_s=over[1])
                 self.claims[name] = (claim, monotonic())
                 if claim.address not in self.roles:
                     self._meet(claim.address, name)
@@ -191,9 +190,8 @@ class Watcher:
                 await connection.close()
 
     def _note_refusal(self, reason: str) -> None:
-        if self.refusal is None:
+        if self.refusal.begins(reason):
             log.error("node_refuses_us", shard=self.shard.location, reason=reason, effect="readings wait in the spool")
-        self.refusal = reason
 
     async def _open(self, address: Address) -> Connection:
         return await Connection.open(
@@ -201,7 +199,8 @@ class Watcher:
         )
 
     def _heed(self, address: Address, said: list[Any]) -> NodeRole:
-        self.refusal = None
+        if (over := self.refusal.ends()) is not None:
+            log.info("node_accepts_us", shard=self.shard.location, was=over[0], after_s=over[1])
         if said[0] != b"master":
             return "slave"
         # of a master: its offset, and (host, port, offset) of each replica that is connected

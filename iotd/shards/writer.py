@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
 import structlog
 
 from iotd.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
+from iotd.ops.histogram import Histogram
+from iotd.ops.outage import Outage
 from iotd.ops.tasks import together
 from iotd.pipeline.deadletter import DeadLetters
 from iotd.pipeline.journal import Entry
@@ -41,21 +43,25 @@ Moved = Callable[[Address, Address, str, float], None]
 
 @dataclass(slots=True)
 class WriterStats:
-    """What a writer has done since it was made.
+    """What a shard's writers have done since the daemon's start; a writer that replaces another goes on with them.
 
     Attributes:
         readings: answered well by a master; one that was written again counts again.
         refused: put into the dead-letter file.
         replayed: batches that were sent again.
         accepted_at: when a master last answered well (monotonic seconds), None before.
-        trouble: what keeps it from writing, None while it writes.
+        node: which one that was.
+        latency: seconds from sending a batch to the last of its replies.
+        outage: what keeps it from writing.
     """
 
     readings: int = 0
     refused: int = 0
     replayed: int = 0
     accepted_at: float | None = None
-    trouble: str | None = None
+    node: Address | None = None
+    latency: Histogram = field(default_factory=Histogram)
+    outage: Outage = field(default_factory=Outage)
 
 
 class Writer:
@@ -90,7 +96,6 @@ class Writer:
         self._settings = settings
         self._late = late
         self._moved = moved
-        self._node: Address | None = None
         self._newest = newest
         self._failures = 0
         self._series_made = False
@@ -200,25 +205,24 @@ class Writer:
                 raise ShardUnavailable(f"{data.address}: no answer to a write within {timeout:g} s") from None
             if not all_good(replies):
                 await self._mend(entry, replies, data.address)
-            window.pop()
+            self.stats.latency.observe(window.pop())
             await self._applied(entry, data.address)
 
     async def _applied(self, entry: Entry, address: Address) -> None:
         packed = entry.packed
-        if address != self._node:
-            if self._node is not None:
+        if address != (before := self.stats.node):
+            if before is not None:
                 gap = monotonic() - (self.stats.accepted_at or monotonic())
-                self._moved(self._node, address, self.stats.trouble or "", gap)
-            self._node = address
+                self._moved(before, address, self.stats.outage.reason or "", gap)
+            self.stats.node = address
         if packed.first <= self._newest:
             self._lane.note_late(packed.first, packed.last)
         self._newest = max(self._newest, packed.last)
         self.stats.readings += packed.count
         self.stats.accepted_at = monotonic()
         self._failures = 0
-        if self.stats.trouble is not None:
-            log.info("writes_resumed", shard=self._lane.location, was=self.stats.trouble)
-            self.stats.trouble = None
+        if (over := self.stats.outage.ends()) is not None:
+            log.info("writes_resumed", shard=self._lane.location, was=over[0], after_s=over[1])
         await self._lane.apply(entry.seq)
 
     async def _until_moved(self, address: Address) -> None:
@@ -263,7 +267,7 @@ class Writer:
     # ── between sessions ──
 
     def _note_trouble(self, error: IotdError, address: Address) -> None:
-        if self.stats.trouble is None:
+        if self.stats.outage.begins(str(error)):
             log.warning(
                 "writes_interrupted",
                 shard=self._lane.location,
@@ -271,7 +275,6 @@ class Writer:
                 reason=str(error),
                 effect="readings wait in the spool",
             )
-        self.stats.trouble = str(error)
 
     async def _pause(self, error: ShardError | IotdError, address: Address) -> None:
         pause = _PAUSES_S[min(self._failures, len(_PAUSES_S) - 1)]
@@ -291,7 +294,7 @@ class _Window:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
-        self._sent: deque[Entry] = deque()
+        self._sent: deque[tuple[Entry, float]] = deque()
         self._room = asyncio.Event()
         self._some = asyncio.Event()
 
@@ -300,7 +303,8 @@ class _Window:
         while self._sent and self._size >= self._limit:
             self._room.clear()
             await self._room.wait()
-        self._sent.extend(entries)
+        now = monotonic()
+        self._sent.extend((entry, now) for entry in entries)
         self._size += sum(len(e.packed.payload) for e in entries)
         self._some.set()
 
@@ -309,8 +313,11 @@ class _Window:
         while not self._sent:
             self._some.clear()
             await self._some.wait()
-        return self._sent[0]
+        return self._sent[0][0]
 
-    def pop(self) -> None:
-        self._size -= len(self._sent.popleft().packed.payload)
+    def pop(self) -> float:
+        """Takes the oldest out, and returns for how many seconds it was under way."""
+        entry, sent = self._sent.popleft()
+        self._size -= len(entry.packed.payload)
         self._room.set()
+        return monotonic() - sent

@@ -44,6 +44,13 @@ class Simulator:
         last = self._last()
         if last is None:
             last = self._clock.now()
+        log.info(
+            "source_started",
+            shard=self._roster.location,
+            after=last,
+            interval_ms=self._schedule.interval,
+            sensors=len(self._roster),
+        )
         while True:
             now = self._clock.now()
             if now < last - self._schedule.interval:
@@ -106,11 +113,11 @@ class Simulator:
     async def _clock_went_back(self, now: int, last: int) -> int:
         log.warning(
             "clock_went_back",
-            location=self._roster.location,
+            shard=self._roster.location,
             by_ms=last - now,
             effect="no readings until the clock has passed the last one",
         )
         while (now := self._clock.now()) <= last:
             await self._clock.sleep(min(last - now + 1, 1_000))
-        log.info("clock_caught_up", location=self._roster.location)
+        log.info("clock_caught_up", shard=self._roster.location)
         return last

@@ -37,6 +37,7 @@ def make_settings(
         "state_dir": folder / "state",
         "topology": {"redis_port": first_port, "sentinel_port": first_port + 2 * count},
         "influxdb": {"port": first_port + 5 * count},
+        "http": {"port": first_port + 5 * count + 1},
         "archive": {"sink": "embedded"},
         "sentinel": {"down_after": "500ms", "failover_timeout": "3s"},
     }

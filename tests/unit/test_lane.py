@@ -182,7 +182,7 @@ async def test_a_commit_that_fails_is_tried_again_and_the_source_waits(
     async with opened(tmp_path) as (lane, spool):
         await asyncio.wait_for(lane.put(packed(1)), 10)
         assert left == [0]
-        assert spool.failing is None
+        assert spool.outage.reason is None
         assert await take(lane, 1) == [1]
 
 

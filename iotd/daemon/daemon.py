@@ -1,0 +1,387 @@
+"""The daemon: start, main loop, reload, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import structlog
+
+from iotd import __version__
+from iotd.archive.archiver import Archiver, ArchiveStatus
+from iotd.archive.sinks.base import Sink
+from iotd.archive.sinks.choose import make_sink
+from iotd.archive.watermarks import Watermarks
+from iotd.daemon.answers import answers
+from iotd.daemon.location import Common, Location
+from iotd.daemon.startup import require_shards
+from iotd.errors import IotdError, UsageError
+from iotd.ops.control import ControlServer
+from iotd.ops.histogram import Histogram
+from iotd.ops.looplag import LoopLag
+from iotd.ops.statedir import held
+from iotd.ops.supervise import Supervisor, Tasks
+from iotd.ops.systemd import Notifier
+from iotd.ops.tasks import together
+from iotd.pipeline.queue import Queue
+from iotd.sensors import Roster
+from iotd.settings import Settings
+from iotd.settings.differ import Change, Difference, Part, Snapshot, difference
+from iotd.shards.moves import Move
+from iotd.shards.reader import ShardReader
+from iotd.sources.clock import Clock, SystemClock
+from iotd.web.server import WebServer
+from iotd.web.state import DaemonState, ReloadState
+
+log = structlog.get_logger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Told (what, done, total) while history is loaded and archived."""
+
+
+class Daemon:
+    """All parts of one running system; :meth:`run` is its life from start to end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        reread: Callable[[], Settings],
+        relog: Callable[[Settings], None] = lambda settings: None,
+        history: bool = False,
+        progress: Progress | None = None,
+        ready: Callable[[str | None], None] = lambda archive: None,
+        clock: Clock | None = None,
+    ) -> None:
+        """
+        Args:
+            reread: gives the settings for a reload; raises ConfigError when they can't be used.
+            relog: sets logging up anew.
+            history: a location that never had readings begins ``simulator.history_days`` ago rather than now.
+            ready: called once, when history is handed over and all works, with where the archive is.
+        """
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.locations: dict[str, Location] = {}
+        self.loop_lag = LoopLag()
+        self._first = self._snapshot = Snapshot.of(settings)
+        self._reread = reread
+        self._relog = relog
+        self._history = history
+        self._progress = progress or (lambda what, done, total: None)
+        self._ready = ready
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._phase = "starting"
+        self._stopping = asyncio.Event()
+        self._asked: asyncio.Queue[asyncio.Future[list[Change]] | None] = asyncio.Queue()
+        self._reloading: asyncio.Task[list[Change]] | None = None
+        self._reload_state = ReloadState()
+        self._supervisor = Supervisor()
+        self._notifier = Notifier()
+        self._sink: Sink | None = None
+        self._archived_before = ArchiveStatus(None)
+
+    def stop(self) -> None:
+        """Asks the daemon to end: no new readings, drain within the limit, then leave."""
+        self._stopping.set()
+        if self._reloading is not None:
+            self._reloading.cancel()
+        self._asked.put_nowait(None)
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    def reload(self) -> asyncio.Future[list[Change]]:
+        """Asks for the configuration to be read anew; the future has what was changed, or why it was refused."""
+        answer: asyncio.Future[list[Change]] = asyncio.get_running_loop().create_future()
+        answer.add_done_callback(lambda a: a.cancelled() or a.exception())  # it was logged; nobody need look
+        self._asked.put_nowait(answer)
+        return answer
+
+    async def run(self) -> None:
+        """Runs until :meth:`stop`, or until a fault that cannot mend.
+
+        Raises:
+            IotdError: that fault.
+        """
+        async with AsyncExitStack() as life:
+            life.enter_context(held(self.settings.state))
+            await self._start(life)
+            try:
+                await self._main_loop()
+            finally:
+                self._phase = "stopped"
+                log.info("stopped")
+
+    # ── start ──
+
+    async def _start(self, life: AsyncExitStack) -> None:
+        settings = self.settings
+        state = settings.state
+        rosters = [Roster.of(n, settings.sensors.types, settings.sensors.per_type) for n in settings.served]
+        self.queue = Queue(settings, state, rosters, now_ms=self.clock.now)
+        life.push_async_callback(self.queue.close)
+        self._marks = Watermarks(state / "watermarks.sqlite")
+        life.callback(self._marks.close)
+        self._common = Common(self.queue, self._marks, state, self.clock, self._history)
+        for name in settings.served:
+            self.locations[name] = Location(name, settings, self._common, self._told(f"history {name}"))
+        life.push_async_callback(self._close_sink)
+        self._sink = make_sink(settings)
+        self.archiver = self._make_archiver()
+        self._web = WebServer(settings, self)
+        await life.enter_async_context(ControlServer(state, answers(self)))
+        where = self._sink.identity if self._sink else None
+        log.info("started", version=__version__, state=str(state), locations=list(self.locations), archive=where)
+
+    def _make_archiver(self) -> Archiver:
+        return Archiver(
+            self.settings,
+            readers={name: location.reader() for name, location in self.locations.items()},
+            sink=self._sink,
+            watermarks=self._marks,
+            budget=self.queue.budget,
+            keeper=self.queue,
+            state=self._common.state,
+        )
+
+    async def _close_sink(self) -> None:
+        if self._sink is not None:
+            sink, self._sink = self._sink, None
+            await sink.close()
+
+    # ── main loop ──
+
+    async def _main_loop(self) -> None:
+        async with together() as group:
+            tasks = self._tasks = Tasks(group, self._supervisor)
+            tasks.start("loop lag", self.loop_lag.run)
+            tasks.start("watchdog", self._notifier.watch)
+            tasks.start("http", self._web.run)
+            for location in self.locations.values():
+                location.start(tasks)
+            tasks.start("archiver", self.archiver.run)
+            begun = group.create_task(self._begin(), name="begin")
+            self._phase = "running"
+            while (request := await self._asked.get()) is not None:
+                await self._answer_reload(request)
+            self._phase = "draining"
+            self._notifier.stopping(self.settings.shutdown.drain.total_seconds())
+            begun.cancel()
+            await self._drain(list(self.locations.values()))
+            await tasks.stop("archiver", "http", "watchdog", "loop lag")
+            for location in self.locations.values():
+                await location.stop_shard(tasks)
+
+    async def _begin(self) -> None:
+        locations = list(self.locations.values())
+        await require_shards(self.settings.startup, {location.name: location.shard for location in locations})
+        for location in locations:
+            await location.loaded.wait()
+        self._ready(self.archiver.status.sink)
+        self._notifier.ready(self._summary())
+        if self._history:
+            await self.queue.drained()
+            with contextlib.suppress(IotdError):  # the archiver says itself what keeps it, and goes on trying
+                await self.archiver.cycle()
+
+    def _told(self, what: str) -> Callable[[int, int], None]:
+        return lambda done, total: self._progress(what, done, total)
+
+    def _summary(self) -> str:
+        return f"{len(self.locations)} locations: {', '.join(self.locations)}"
+
+    # ── reload ──
+
+    async def _answer_reload(self, answer: asyncio.Future[list[Change]]) -> None:
+        self._notifier.reloading()
+        self._reloading = asyncio.ensure_future(self._reload())
+        try:
+            changes = await self._reloading
+        except IotdError as e:
+            state = self._reload_state
+            self._reload_state = replace(state, at=_now(), refused=str(e), failures=state.failures + 1)
+            log.error("reload_refused", reason=str(e), effect="nothing was changed")
+            if not answer.done():
+                answer.set_exception(e)
+        except asyncio.CancelledError:
+            answer.cancel()
+            if not self.stopping:
+                raise
+        else:
+            if not answer.done():
+                answer.set_result(changes)
+        finally:
+            self._reloading = None
+        self._notifier.ready(self._summary())
+
+    def plan(self) -> tuple[Snapshot, Difference]:
+        """What a reload would do now; changes nothing.
+
+        Raises:
+            ConfigError: the configuration can't be used.
+        """
+        # the state directory is held until the end; what it would be is told by the difference to the first settings
+        read = Snapshot.of(self._reread())
+        waits = difference(self._first, read).restart
+        after = replace(read, settings=read.settings.model_copy(update={"state_dir": self._common.state}))
+        return after, difference(self._snapshot, after).waiting(waits)
+
+    async def _reload(self) -> list[Change]:
+        after, differs = await asyncio.to_thread(self.plan)
+        settings, parts = after.settings, differs.parts
+        removed = [name for name in self.locations if name not in settings.served]
+        added = [name for name in settings.served if name not in self.locations]
+        rearchive = bool(Part.ARCHIVE in parts or removed or added)
+        log.info("reloading", changes=[change.name for change in differs.changes], added=added, removed=removed)
+
+        # what may fail comes first, and changes nothing
+        sink = await self._prepare(settings, added) if rearchive else None
+
+        self.settings, self._snapshot = settings, after
+        if Part.LOG in parts:
+            self._relog(settings)
+        if Part.QUEUE in parts:
+            await self.queue.reconfigure(settings)
+        if removed:
+            await self._drain([self.locations[name] for name in removed])
+        if rearchive:
+            await self._tasks.stop("archiver")
+            await self._close_sink()
+        await self._remove(removed)
+        for name, location in self.locations.items():
+            shard = Part.SHARDS in parts or name in differs.moved
+            await location.rebuild(settings, self._tasks, source=Part.SOURCES in parts, shard=shard)
+        self._add(added)
+        if rearchive:
+            self._archived_before = self._archive_status()
+            self._sink = sink
+            self.archiver = self._make_archiver()
+            self._tasks.start("archiver", self.archiver.run)
+        if Part.HTTP in parts:
+            await self._tasks.stop("http")
+            self._web = WebServer(settings, self)
+            self._tasks.start("http", self._web.run)
+
+        last = self._reload_state
+        restart = tuple(change.name for change in differs.restart)
+        self._reload_state = ReloadState(_now(), None, restart, last.count + 1, last.failures)
+        if restart:
+            log.warning("restart_needed", settings=list(restart))
+        log.info("reloaded")
+        return differs.changes
+
+    async def _prepare(self, settings: Settings, added: list[str]) -> Sink | None:
+        opened = []
+        sink = make_sink(settings)
+        try:
+            if sink is not None:
+                await asyncio.to_thread(self._marks.use, sink.identity)
+            for name in added:
+                await self.queue.open(name)
+                opened.append(name)
+        except IotdError:
+            for name in opened:
+                self.queue.park(name)
+            if sink is not None:
+                await sink.close()
+            raise
+        return sink
+
+    async def _remove(self, names: list[str]) -> None:
+        for name in names:
+            location = self.locations[name]
+            await location.stop_shard(self._tasks)
+            left = location.lane.depth().batches
+            self.queue.park(name)
+            location.loaded.set()  # nobody need wait for it any more
+            del self.locations[name]
+            log.info("location_removed", shard=name, batches_left_in_spool=left)
+
+    def _add(self, names: list[str]) -> None:
+        for name in names:
+            location = self.locations[name] = Location(name, self.settings, self._common)
+            location.start(self._tasks)
+            log.info("location_added", shard=name)
+
+    # ── stop ──
+
+    async def _drain(self, locations: list[Location]) -> None:
+        """Ends the sources, then waits within the limit until all is confirmed and archived."""
+        limit = self.settings.shutdown.drain.total_seconds()
+        log.info("draining", locations=[location.name for location in locations], limit_s=limit)
+        for location in locations:
+            await location.stop_source(self._tasks)
+        try:
+            async with asyncio.timeout(limit):
+                for location in locations:
+                    await location.lane.committed()
+                    await location.lane.drained()
+                if self._tasks.runs("archiver"):
+                    with contextlib.suppress(IotdError):  # what is not archived now is archived after the next start
+                        await self.archiver.cycle()
+        except TimeoutError:
+            left = sum(location.lane.depth().batches for location in locations)
+            if left:
+                log.warning(
+                    "not_drained", batches=left, effect="they are in the spool, and are written when it goes on"
+                )
+
+    # ── what there is to say ──
+
+    def state(self) -> DaemonState:
+        """What there is to say of the daemon now."""
+        return DaemonState(
+            version=__version__,
+            started=self._started,
+            phase=self._phase,
+            shards=[location.shard.state() for location in self.locations.values()],
+            archive=self._archive_status(),
+            restarts=dict(self._supervisor.restarts),
+            memory_used=self.queue.budget.used,
+            memory_limit=self.queue.budget.capacity,
+            spool_failing=self.queue.spool.outage.reason,
+            reload=self._reload_state,
+            page=self._web.url,
+        )
+
+    def latencies(self) -> dict[str, Histogram]:
+        """Seconds from sending a batch to its last reply, by location."""
+        return {name: location.shard.writer.stats.latency for name, location in self.locations.items()}
+
+    def newest(self) -> dict[str, int]:
+        """Time (ms) of the newest reading handed over, by location; one that has none is not in it."""
+        return {name: span.last for name, location in self.locations.items() if (span := location.lane.span)}
+
+    def moves(self) -> dict[str, Sequence[Move]]:
+        """What is remembered of each location's moves, oldest first."""
+        return {name: location.shard.metadata.moves for name, location in self.locations.items()}
+
+    def reader(self, location: str) -> ShardReader:
+        """A reader of a location's shard, for the caller to close.
+
+        Raises:
+            UsageError: this daemon does not serve it.
+        """
+        if location not in self.locations:
+            raise UsageError(f"this daemon does not serve {location!r}")
+        return self.locations[location].reader()
+
+    def _archive_status(self) -> ArchiveStatus:
+        # an archiver that was made anew in a reload counts on
+        now, before = self.archiver.status, self._archived_before
+        return replace(
+            now,
+            archived=now.archived + before.archived,
+            rejected=now.rejected + before.rejected,
+            retries=now.retries + before.retries,
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

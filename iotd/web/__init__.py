@@ -1,0 +1,1 @@
+"""What a running daemon shows over HTTP: metrics, health, status, and a page to look at."""

@@ -1,0 +1,153 @@
+"""The HTTP server: metrics, health, status and the page. It shows, and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from iotd.errors import IotdError
+from iotd.ops.control import to_json
+from iotd.settings import Settings
+from iotd.topology import http_address
+from iotd.web.guard import Guard
+from iotd.web.health import health
+from iotd.web.metrics import CONTENT_TYPE, Metrics
+from iotd.web.state import Watched
+from iotd.web.status import StatusDocument
+
+log = structlog.get_logger(__name__)
+
+_LARGEST = 8_190
+"""Bytes of a request's line, and of a header."""
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+
+
+class CannotListen(IotdError):
+    """The address is taken or not ours; tried again, while the daemon goes on without."""
+
+    retriable = True
+
+
+class WebServer:
+    """Serves one daemon on ``http.host`` and ``http.port``; :attr:`url` is None while it does not."""
+
+    def __init__(self, settings: Settings, daemon: Watched) -> None:
+        self.url: str | None = None
+        self._enabled = settings.http.enabled
+        self._address = http_address(settings)
+        self._local = _is_loopback(self._address.host)
+        self._daemon = daemon
+        self._metrics = Metrics(daemon)
+        self._status = StatusDocument(daemon)
+        self._guard: Guard | None = None
+
+    async def run(self) -> None:
+        """Serves until cancelled.
+
+        Raises:
+            CannotListen: the address can't be listened on now.
+        """
+        if not self._enabled:
+            return
+        app = web.Application(middlewares=[self._admit], client_max_size=0)
+        app.router.add_get("/metrics", self._get_metrics)
+        app.router.add_get("/livez", self._get_livez)
+        app.router.add_get("/readyz", self._get_readyz)
+        app.router.add_get("/status", self._get_status)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=0.5,
+            max_line_size=_LARGEST,
+            max_field_size=_LARGEST,
+            lingering_time=0,
+            handler_cancellation=True,
+        )
+        await runner.setup()
+        assert runner.server is not None
+        guard = self._guard = Guard(runner.server)
+        try:
+            server = await self._listen(guard)
+            try:
+                await server.serve_forever()
+            finally:
+                self.url = None
+                server.close()
+        finally:
+            guard.close()
+            await runner.cleanup()
+
+    async def _listen(self, guard: Guard) -> asyncio.Server:
+        host, port = self._address
+        loop = asyncio.get_running_loop()
+        try:
+            server = await loop.create_server(guard, host, port, reuse_address=True, backlog=128)
+        except OSError as e:
+            raise CannotListen(
+                f"{self._address}: can't listen there ({e.strerror or e}); the daemon goes on without metrics and "
+                "page; set http.port, or http.enabled = false"
+            ) from None
+        self.url = f"http://{self._address}/"
+        log.info("http_listening", url=self.url)
+        return server
+
+    @web.middleware
+    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        assert self._guard is not None
+        self._guard.asked(request.transport)
+        if self._local and not _is_local_name(request.headers.get("Host", "")):
+            # a page of elsewhere whose name was made to point here (DNS rebinding)
+            raise web.HTTPForbidden(text="only as localhost\n")
+        try:
+            response = await handler(request)
+        except web.HTTPException as e:
+            e.headers.update(_HEADERS)
+            e.force_close()
+            raise
+        if not response.prepared:
+            response.headers.update(_HEADERS)
+            response.force_close()
+        return response
+
+    # ── answers ──
+
+    async def _get_metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _get_livez(self, request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _get_readyz(self, request: web.Request) -> web.Response:
+        found = health(self._daemon.state(), self._daemon.settings)
+        return web.json_response(text=to_json(found), status=200 if found.ready else 503)
+
+    async def _get_status(self, request: web.Request) -> web.Response:
+        return web.json_response(text=await self._status.text())
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_local_name(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return _is_loopback(name) or name.endswith(".localhost")

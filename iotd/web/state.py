@@ -1,0 +1,85 @@
+"""What a running daemon says of itself: for `iotd status`, the metrics, the health and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from iotd.archive.archiver import ArchiveStatus
+from iotd.ops.histogram import Histogram
+from iotd.ops.looplag import LoopLag
+from iotd.settings import Settings
+from iotd.shards.moves import Move
+from iotd.shards.reader import ShardReader
+from iotd.shards.service import ShardState
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadState:
+    """What became of the last reload.
+
+    Attributes:
+        at: when, ISO 8601 UTC; None when there was none.
+        refused: why the configuration was refused then, None when it was taken.
+        restart: settings that differ from the file and wait for a restart.
+        count: reloads that were taken since the start.
+        failures: reloads that were refused since then.
+    """
+
+    at: str | None = None
+    refused: str | None = None
+    restart: tuple[str, ...] = ()
+    count: int = 0
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonState:
+    """The daemon now.
+
+    Attributes:
+        phase: ``starting``, ``running``, ``draining``, ``stopped``.
+        restarts: by task, how often it died and was started again.
+        memory_used: bytes of the bounded queue in use, of ``memory_limit``.
+        spool_failing: why nothing can be written into the spool at present.
+        page: where the HTTP server listens, None when it does not.
+    """
+
+    version: str
+    started: str
+    phase: str
+    shards: list[ShardState]
+    archive: ArchiveStatus
+    restarts: Mapping[str, int]
+    memory_used: int
+    memory_limit: int
+    spool_failing: str | None
+    reload: ReloadState
+    page: str | None
+
+
+class Watched(Protocol):
+    """A daemon as those see it who show it."""
+
+    settings: Settings
+    loop_lag: LoopLag
+
+    def state(self) -> DaemonState:
+        """The daemon now."""
+
+    def latencies(self) -> dict[str, Histogram]:
+        """Seconds from sending a batch to its last reply, by location."""
+
+    def newest(self) -> dict[str, int]:
+        """Time (ms) of the newest reading handed over, by location; one that has none is not in it."""
+
+    def moves(self) -> dict[str, Sequence[Move]]:
+        """What is remembered of each location's moves, oldest first."""
+
+    def reader(self, location: str) -> ShardReader:
+        """A reader of a location's shard, for the caller to close.
+
+        Raises:
+            UsageError: this daemon does not serve it.
+        """

@@ -1,0 +1,33 @@
+"""/status: what `iotd status --output json` prints, by the daemon itself."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+from iotd.ops.control import to_json
+from iotd.shards.look import look_at
+from iotd.topology import topology
+from iotd.web.state import Watched
+
+_FRESH_S = 1.0
+
+
+class StatusDocument:
+    """Asks every node, at most once a second however many ask us."""
+
+    def __init__(self, daemon: Watched) -> None:
+        self._daemon = daemon
+        self._turn = asyncio.Lock()
+        self._made = 0.0
+        self._text = ""
+
+    async def text(self) -> str:
+        """The JSON: ``shards`` as their servers answer, and ``daemon``."""
+        async with self._turn:
+            if not self._text or monotonic() - self._made > _FRESH_S:
+                settings = self._daemon.settings
+                shards = await asyncio.gather(*(look_at(settings, shard) for shard in topology(settings).shards))
+                self._text = to_json({"shards": shards, "daemon": self._daemon.state()})
+                self._made = monotonic()
+            return self._text
