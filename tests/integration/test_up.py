@@ -112,6 +112,7 @@ async def test_a_taken_port_is_named_with_the_setting_and_nothing_stays_behind(
 ) -> None:
     with port_block() as first, socket.socket() as taken:
         settings = make_settings(tmp_path, first, stack={"redis_dir": redis_binaries.server.parent})
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a test before us may have used it
         taken.bind(("127.0.0.1", first + 3))
         taken.listen()
         ended = await iotd("up", config=tmp_path / "iotd.toml")
