@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iotd.sensors import Roster, Sensor
 from iotd.settings import Settings
@@ -74,26 +75,54 @@ class RedisStore:
             start = page[-1][0] + 1
 
 
-async def count(settings: Settings, location: str, store: Store, span: Span) -> Count:
-    """Compares a store with every reading due in a span: each sensor at each whole multiple of the interval."""
-    roster = Roster.of(location, settings.sensors.types, settings.sensors.per_type)
-    step = round(settings.sensors.interval.total_seconds() * 1000)
-    times = np.arange(-(-span.first // step) * step, span.last + 1, step, dtype=np.int64)
-    values = Signal(settings.simulator.seed, roster).values(times)
-    missing = altered = strange = 0
-    wrong: list[tuple[int, str]] = []
-    for column, sensor in enumerate(roster):
-        wanted = dict(zip(times.tolist(), values[:, column].tolist(), strict=True))
-        async for time, value in store.samples(sensor, span):
-            if time not in wanted:
-                strange += 1
-                wrong.append((time, f"{sensor.key} at {time} was never handed over, or is there twice"))
-            elif wanted.pop(time) != value:
-                altered += 1
-                wrong.append((time, f"{sensor.key} at {time} is {value!r}"))
-        missing += len(wanted)
-        wrong += [(time, f"{sensor.key} at {time} is missing") for time in list(wanted)[:1]]
-    return Count(int(values.size), missing, altered, strange, min(wrong)[1] if wrong else None)
+class Ledger:
+    """Every reading due in a span, each sensor at each whole multiple of the interval, and which of them were seen."""
+
+    def __init__(self, settings: Settings, location: str, span: Span) -> None:
+        self._roster = Roster.of(location, settings.sensors.types, settings.sensors.per_type)
+        self._span = span
+        self._step = round(settings.sensors.interval.total_seconds() * 1000)
+        self._times = np.arange(-(-span.first // self._step) * self._step, span.last + 1, self._step, dtype=np.int64)
+        self._values = Signal(settings.simulator.seed, self._roster).values(self._times)
+        self._seen = np.zeros(self._values.shape, bool)
+        self._altered = self._strange = 0
+        self._wrong: list[tuple[int, str]] = []
+
+    async def see(self, store: Store) -> None:
+        """Notes all that a store holds; what is in one store of several has been seen."""
+        for column, sensor in enumerate(self._roster):
+            samples = [sample async for sample in store.samples(sensor, self._span)]
+            times = np.array([time for time, _ in samples], np.int64)
+            values = np.array([value for _, value in samples], np.float64)
+            row, off = np.divmod(times - self._times[0], self._step)
+            twice = np.concatenate(([False], times[1:] <= times[:-1]))[: len(times)]
+            due = (off == 0) & (row >= 0) & (row < len(self._times)) & ~twice
+            same = np.zeros(len(times), bool)
+            same[due] = values[due] == self._values[row[due], column]
+            self._note(sensor, times[~due], "was never handed over, or is there twice")
+            self._note(sensor, times[due & ~same], "has another value")
+            self._strange += int(np.count_nonzero(~due))
+            self._altered += int(np.count_nonzero(due & ~same))
+            self._seen[row[due], column] = True
+
+    def count(self) -> Count:
+        """What was found so far."""
+        for column, sensor in enumerate(self._roster):
+            self._note(sensor, self._times[~self._seen[:, column]], "is missing")
+        missing = int(np.count_nonzero(~self._seen))
+        first = min(self._wrong)[1] if self._wrong else None
+        return Count(self._seen.size, missing, self._altered, self._strange, first)
+
+    def _note(self, sensor: Sensor, times: NDArray[np.int64], what: str) -> None:
+        self._wrong += [(int(time), f"{sensor.key} at {time} {what}") for time in times[:1]]
+
+
+async def count(settings: Settings, location: str, span: Span, *stores: Store) -> Count:
+    """Compares what stores hold together with every reading due in a span."""
+    ledger = Ledger(settings, location, span)
+    for store in stores:
+        await ledger.see(store)
+    return ledger.count()
 
 
 async def all_there(system: System, location: str) -> None:
@@ -101,5 +130,5 @@ async def all_there(system: System, location: str) -> None:
     span = handed_over(system.settings, location)
     master = await system.master(location)
     async with system.connection(master.name) as redis:
-        found = await count(system.settings, location, RedisStore(redis), span)
+        found = await count(system.settings, location, span, RedisStore(redis))
     assert found.good, found

@@ -1,0 +1,86 @@
+"""`python -m tests.chaos`: a chaos run, in a lab of its own; `make chaos` calls it.
+
+Exits with 0 when nothing was lost, 1 when something was, 3 when this machine has no lab.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import sys
+from dataclasses import asdict
+
+from tests.chaos import lab
+from tests.chaos.faults import FAULTS
+from tests.chaos.run import Outcome, chaos
+
+_INSIDE = "IOTD_TEST_IN_LAB"
+_FIVE = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
+
+
+def main() -> int:
+    """Runs, and says what came of it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Faults under load, and a count.")
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=0, help="0: a new one, which is printed")
+    parser.add_argument("--locations", type=int, default=5, help="so many of the five")
+    parser.add_argument("--per-type", type=int, default=30, help="sensors of each type and location, at 10 Hz each")
+    parser.add_argument("--only", action="append", default=[], choices=sorted(FAULTS), help="only this fault; again")
+    parser.add_argument("--without-replay", action="store_true", help="break iotd, to see that the loss is seen")
+    parser.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
+    options = parser.parse_args()
+    if _INSIDE not in os.environ:
+        if (reason := lab.lacks()) is not None:
+            print(reason, file=sys.stderr)
+            return 3
+        inside = lab.run([sys.executable, "-m", "tests.chaos", *sys.argv[1:]], env={_INSIDE: "1"})
+        try:
+            return inside.wait()
+        except KeyboardInterrupt:
+            return 130
+        finally:
+            inside.kill()
+    for name in [name for name in os.environ if name.startswith("IOTD_") and not name.startswith("IOTD_TEST_")]:
+        del os.environ[name]
+    seed = options.seed or secrets.randbelow(10**9) + 1
+    print(f"seed {seed}, {options.minutes:g} minutes", file=sys.stderr)
+    outcome = asyncio.run(
+        chaos(
+            options.minutes * 60,
+            seed,
+            lambda line: print(line, file=sys.stderr, flush=True),
+            locations=_FIVE[: options.locations],
+            per_type=options.per_type,
+            faults=options.only,
+            daemon=("-m", "tests.chaos.without_replay") if options.without_replay else ("-m", "iotd"),
+        )
+    )
+    if options.json:
+        print(json.dumps({**asdict(outcome), "good": outcome.good}))
+    else:
+        _report(outcome)
+    return 0 if outcome.good else 1
+
+
+def _report(outcome: Outcome) -> None:
+    for name, count in outcome.counts.items():
+        print(
+            f"{name:<32} {count.due:>11,} due  {count.missing:>9,} missing  {count.altered:>6,} altered  "
+            f"{count.strange:>6,} strange  {count.first or ''}"
+        )
+    print(f"{sum(outcome.faults.values())} faults in {outcome.seconds:g} s, seed {outcome.seed}:")
+    for fault, times in outcome.faults.items():
+        print(f"  {times:>4}  {fault}")
+    if outcome.emptied:
+        print(f"emptied, so counted together with the archive: {', '.join(outcome.emptied)}")
+    print(f"dead letters: {outcome.refused}; the daemon held at most {outcome.memory / 1e6:.0f} MB")
+    for death in outcome.deaths:
+        print(f"the daemon ended by itself: {death}")
+    print("nothing was lost" if outcome.good else "READINGS WERE LOST, or worse")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

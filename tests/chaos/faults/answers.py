@@ -1,0 +1,70 @@
+"""Faults in what servers answer: OOM, READONLY, NOREPLICAS, and a Sentinel that lies."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+from iotd.errors import IotdError
+from iotd.topology import Node
+from tests.chaos import liar
+from tests.chaos.faults.base import fault
+from tests.chaos.world import World
+
+
+async def _set(world: World, node: Node, name: str, value: str) -> None:
+    with suppress(IotdError):  # another fault may have taken the node; the next start of it sets all anew
+        await world.system.ask(node.name, "CONFIG", "SET", name, value)
+
+
+@fault
+async def master_out_of_memory(world: World, rng: Random) -> AsyncIterator[str]:
+    master = await world.master(rng.choice(world.locations))
+    await _set(world, master, "maxmemory", "1")
+    try:
+        yield master.name
+    finally:
+        await _set(world, master, "maxmemory", "0")
+
+
+@fault
+async def master_wants_more_replicas(world: World, rng: Random) -> AsyncIterator[str]:
+    master = await world.master(rng.choice(world.locations))
+    await _set(world, master, "min-replicas-to-write", "5")
+    try:
+        yield master.name
+    finally:
+        await _set(world, master, "min-replicas-to-write", "0")
+
+
+@fault
+async def master_made_a_replica_by_hand(world: World, rng: Random) -> AsyncIterator[str]:
+    master, replica = await world.pair(rng.choice(world.locations))
+    with suppress(IotdError):
+        await world.system.ask(master.name, "REPLICAOF", *map(str, replica.address))
+    try:
+        yield master.name
+    finally:
+        with suppress(IotdError):
+            if not await world.system.says_master(replica.name):
+                await world.system.ask(master.name, "REPLICAOF", "NO", "ONE")
+
+
+@fault
+async def sentinel_that_lies(world: World, rng: Random) -> AsyncIterator[str]:
+    # only a fake can: a real one is soon put right by the others
+    location = rng.choice(world.locations)
+    sentinel = rng.choice(world.sentinels(location))
+    _, replica = await world.pair(location)
+    world.backend.kill(sentinel)
+    command = [sys.executable, str(Path(liar.__file__)), *map(str, sentinel.address), location]
+    fake = subprocess.Popen(world.host(sentinel).inside([*command, *map(str, replica.address)]))
+    try:
+        yield f"{sentinel.name} names {replica.name}"
+    finally:
+        fake.kill()
+        fake.wait()

@@ -1,0 +1,81 @@
+"""Faults of the daemon, its disk and its clock."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from random import Random
+
+from tests.chaos.faults.base import fault
+from tests.chaos.world import World
+
+
+@fault
+async def daemon_killed(world: World, rng: Random) -> AsyncIterator[str]:
+    world.kill_daemon()
+    try:
+        yield "at any moment"
+    finally:
+        world.start_daemon()
+
+
+@fault
+async def daemon_killed_between_write_and_confirmation(world: World, rng: Random) -> AsyncIterator[str]:
+    # while its replicas hang, what is written can't be confirmed
+    replicas = [(await world.pair(location))[1] for location in world.locations]
+    for replica in replicas:
+        world.backend.pause(replica)
+    await asyncio.sleep(rng.uniform(0.5, 2))
+    world.kill_daemon()
+    for replica in replicas:
+        world.backend.resume(replica)
+    world.start_daemon()
+    yield "with readings written and not confirmed"
+
+
+@fault
+async def daemon_killed_in_a_failover(world: World, rng: Random) -> AsyncIterator[str]:
+    location = rng.choice(world.locations)
+    master = await world.master(location)
+    world.backend.kill(master)
+    await asyncio.sleep(rng.uniform(0, 2.5))
+    world.kill_daemon()
+    world.start_daemon()
+    yield master.name
+
+
+@fault
+async def daemon_hangs(world: World, rng: Random) -> AsyncIterator[str]:
+    process = world.daemon.process
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield "SIGSTOP"
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+@fault
+async def disk_full(world: World, rng: Random) -> AsyncIterator[str]:
+    ballast = world.disk / "ballast"
+    with ballast.open("wb", buffering=0) as f:
+        chunk = bytes(1 << 20)
+        try:
+            while True:
+                f.write(chunk)
+        except OSError:
+            pass
+    try:
+        yield "no byte is left"
+    finally:
+        ballast.unlink()
+
+
+@fault
+async def clock_steps_back(world: World, rng: Random) -> AsyncIterator[str]:
+    by = rng.uniform(1, 20)
+    world.set_clock(-by)
+    try:
+        yield f"by {by:.1f} s"
+    finally:
+        world.set_clock(0)

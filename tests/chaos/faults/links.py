@@ -1,0 +1,83 @@
+"""Faults of the network: hosts that can't reach each other, one way or both, and slow links."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from random import Random
+
+from tests.chaos.faults.base import fault
+from tests.chaos.world import World
+
+
+@fault
+async def master_isolated(world: World, rng: Random) -> AsyncIterator[str]:
+    # with a Sentinel on its side; it goes on believing that it is master
+    host = world.host(await world.master(rng.choice(world.locations)))
+    world.hosts.cut(host, world.hosts.others(host))
+    try:
+        yield host.name
+    finally:
+        world.hosts.heal()
+
+
+@fault
+async def replica_isolated(world: World, rng: Random) -> AsyncIterator[str]:
+    _, replica = await world.pair(rng.choice(world.locations))
+    host = world.host(replica)
+    world.hosts.cut(host, world.hosts.others(host))
+    try:
+        yield host.name
+    finally:
+        world.hosts.heal()
+
+
+@fault
+async def master_and_replica_parted(world: World, rng: Random) -> AsyncIterator[str]:
+    a, b = map(world.host, await world.pair(rng.choice(world.locations)))
+    world.hosts.cut(a, [b])
+    try:
+        yield f"{a.name} from {b.name}"
+    finally:
+        world.hosts.heal()
+
+
+@fault
+async def master_sends_and_does_not_hear(world: World, rng: Random) -> AsyncIterator[str]:
+    host = world.host(await world.master(rng.choice(world.locations)))
+    world.hosts.cut(host, world.hosts.others(host), one_way=True)
+    try:
+        yield host.name
+    finally:
+        world.hosts.heal()
+
+
+@fault
+async def daemon_isolated(world: World, rng: Random) -> AsyncIterator[str]:
+    world.hosts.cut(world.home, world.hosts.others(world.home))
+    try:
+        yield world.home.name
+    finally:
+        world.hosts.heal()
+
+
+@fault
+async def daemon_parted_from_a_master(world: World, rng: Random) -> AsyncIterator[str]:
+    # the Sentinels beside master and replica see nothing wrong
+    host = world.host(await world.master(rng.choice(world.locations)))
+    world.hosts.cut(world.home, [host])
+    try:
+        yield f"{world.home.name} from {host.name}"
+    finally:
+        world.hosts.heal()
+
+
+@fault
+async def slow_link(world: World, rng: Random) -> AsyncIterator[str]:
+    # slower than what the master has to send to its replica, so that the replica falls behind
+    host = world.host(await world.master(rng.choice(world.locations)))
+    kbit = rng.choice((64, 256, 1024))
+    world.hosts.slow(host, kbit)
+    try:
+        yield f"{host.name}, {kbit} kbit/s"
+    finally:
+        world.hosts.heal()
