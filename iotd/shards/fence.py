@@ -45,12 +45,14 @@ class Fence:
         self._by: Literal["waitaof", "wait"] = "wait" if settings.writer.confirm == "wait" else "waitaof"
         self._may_fall_back = settings.writer.confirm == "auto"
         self._standing: int | None = None
+        self._history: bytes | None = None
         self._in_vain = 0
         self._warned_full = False
 
     async def read(self) -> int | None:
         """The last sequence up to which this node holds everything, or None when it has no fence of ours."""
-        said = await self._connection.call("GET", self._key)
+        info, said = await self._both([("INFO", "replication"), ("GET", self._key)])
+        self._history = _replid(info)
         self._standing = None if said is None else int(said)
         return self._standing
 
@@ -83,12 +85,13 @@ class Fence:
                 raise
 
     async def _set(self, seq: int) -> None:
-        # WATCH, so that a fence never comes to stand over data that was exchanged between looking and setting
-        _, before = await self._both([("WATCH", self._key), ("GET", self._key)])
-        if (None if before is None else int(before)) != self._standing:
+        # WATCH, so that a fence never comes to stand over data that was exchanged between looking and setting; and the
+        # replication id, because a node that was a replica for a moment may hold another's data under the same fence
+        _, info, before = await self._both([("WATCH", self._key), ("INFO", "replication"), ("GET", self._key)])
+        if (None if before is None else int(before)) != self._standing or _replid(info) != self._history:
             raise ShardUnavailable(
-                f"{self._connection.address}: our fence stood at {self._standing} and is {before!r} now: "
-                "this node's data was exchanged"
+                f"{self._connection.address}: our fence stood at {self._standing} and is {before!r} now, "
+                f"of replication id {_replid(info)!r} after {self._history!r}: this node's data was exchanged"
             )
         *_, done = await self._both([("MULTI",), ("SET", self._key, seq), ("EXEC",)])
         if done is None:
@@ -146,6 +149,10 @@ class Fence:
                 shard=self._lane.location,
                 reason="the spool is at its limit and no replica is connected (spool.on_full)",
             )
+
+
+def _replid(info: bytes) -> bytes:
+    return next(line for line in info.split(b"\r\n") if line.startswith(b"master_replid:")).partition(b":")[2]
 
 
 def fence_lost(found: int | None, lane: Lane, address: Address) -> int:

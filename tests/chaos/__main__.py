@@ -77,6 +77,7 @@ def _report(outcome: Outcome) -> None:
     if outcome.emptied:
         print(f"emptied, so counted together with the archive: {', '.join(outcome.emptied)}")
     print(f"dead letters: {outcome.refused}; the daemon held at most {outcome.memory / 1e6:.0f} MB")
+    print("the daemon's warnings: " + ", ".join(f"{n} {event}" for event, n in outcome.events.items()))
     for death in outcome.deaths:
         print(f"the daemon ended by itself: {death}")
     print("nothing was lost" if outcome.good else "READINGS WERE LOST, or worse")

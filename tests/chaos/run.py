@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ class Outcome:
         refused: readings in the dead-letter files.
         deaths: ends of the daemon that no fault brought about.
         memory: the daemon's resident bytes at most.
+        events: what the daemon logged as a warning or an error, and how often.
     """
 
     seed: int
@@ -40,6 +42,7 @@ class Outcome:
     deaths: list[str] = field(default_factory=list)
     memory: int = 0
     seconds: float = 0
+    events: dict[str, int] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
@@ -118,6 +121,9 @@ async def _count(world: World, outcome: Outcome, said: Tell) -> None:
             if location in world.emptied:
                 await asyncio.to_thread(see_embedded, ledger, world.settings)
             outcome.counts[node.name] = ledger.count()
+    outcome.events = dict(
+        Counter(line["event"] for line in world.daemon.lines() if line["level"] in ("warning", "error")).most_common()
+    )
     for letters in (world.settings.state / "dead-letters").glob("*.jsonl"):
         outcome.refused += len(letters.read_text().splitlines())
 

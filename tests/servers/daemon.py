@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -61,10 +62,17 @@ class Daemon:
 
         await until(more, 30, f"{location} takes new readings")
 
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines of its log; one that a kill has cut short is left out."""
+        found = []
+        for line in self.log.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+        return found
+
     def events(self, name: str) -> list[dict[str, Any]]:
         """The lines of its log with this event."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if line["event"] == name]
+        return [line for line in self.lines() if line["event"] == name]
 
     async def ended(self, limit: float = 20) -> int:
         """Waits until it has ended, and returns its exit code."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing, suppress
+from pathlib import Path
 from random import Random
 
 from tests.chaos.faults.base import fault
@@ -57,18 +60,27 @@ async def daemon_hangs(world: World, rng: Random) -> AsyncIterator[str]:
 
 @fault
 async def disk_full(world: World, rng: Random) -> AsyncIterator[str]:
+    replicas = [(await world.pair(location))[1] for location in world.locations]
+    for replica in replicas:
+        world.backend.pause(replica)  # nothing is confirmed, so that the spool can't make do with the room it has
+    with closing(sqlite3.connect(world.settings.state / "spool.sqlite", timeout=10)) as spool:
+        spool.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     ballast = world.disk / "ballast"
-    with ballast.open("wb", buffering=0) as f:
-        chunk = bytes(1 << 20)
-        try:
-            while True:
-                f.write(chunk)
-        except OSError:
-            pass
+    _fill(ballast)
     try:
         yield "no byte is left"
     finally:
         ballast.unlink()
+        for replica in replicas:
+            world.backend.resume(replica)
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as f:
+        for size in (1 << 20, 1 << 12):
+            with suppress(OSError):
+                while True:
+                    f.write(bytes(size))
 
 
 @fault
