@@ -1,0 +1,56 @@
+"""Faults under load, and a count of what is there afterwards; `make chaos` does the same for as long as one likes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iotd.stack.binaries import RedisBinaries
+from tests.chaos import lab
+from tests.servers.needs import lacking
+
+pytestmark = [pytest.mark.redis, pytest.mark.timeout(600)]
+
+
+def chaos(redis: RedisBinaries, *args: str) -> Any:
+    """A run of its own, and its outcome."""
+    if (reason := lab.lacks()) is not None:
+        lacking("lab", reason)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chaos", "--json", *args],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "IOTD_TEST_REDIS_DIR": str(redis.server.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(done.stderr)  # the faults and when they struck, shown when the test fails
+    assert done.returncode in (0, 1), done.stderr
+    return json.loads(done.stdout)
+
+
+def test_nothing_is_lost_altered_or_invented_whatever_strikes(redis_binaries: RedisBinaries) -> None:
+    outcome = chaos(redis_binaries, "--minutes", "2", "--seed", "11", "--locations", "2", "--per-type", "5")
+    assert outcome["good"], outcome
+    assert sum(outcome["faults"].values()) >= 5
+    # each location: both nodes and the archive
+    assert len(outcome["counts"]) == 6
+    assert all(count["due"] > 10_000 for count in outcome["counts"].values())
+
+
+def test_without_the_replay_from_the_fence_the_same_run_sees_a_loss(redis_binaries: RedisBinaries) -> None:
+    outcome = chaos(
+        redis_binaries,
+        *("--minutes", "0.2", "--seed", "1", "--locations", "1", "--per-type", "5", "--without-replay"),
+        *("--only", "replica stalled and then the master killed"),
+    )
+    assert not outcome["good"]
+    assert all(
+        count["missing"] > 0 and count["altered"] == count["strange"] == 0 for count in outcome["counts"].values()
+    )
