@@ -13,7 +13,8 @@ from time import monotonic
 
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.world import World
-from tests.servers.checker import Count, Ledger, handed_over, see_embedded, see_redis
+from tests.servers.archives import archive_of
+from tests.servers.checker import Count, RedisStore, count, handed_over
 from tests.servers.system import until
 
 Tell = Callable[[str], None]
@@ -111,16 +112,12 @@ async def _count(world: World, outcome: Outcome, said: Tell) -> None:
     for location in world.locations:
         await _settled(world, location)
         span = handed_over(world.settings, location)
-        archive = Ledger(world.settings, location, span)
-        await asyncio.to_thread(see_embedded, archive, world.settings)
-        outcome.counts[f"{location} archive"] = archive.count()
+        archive = archive_of(world.settings)
+        outcome.counts[f"{location} archive"] = await count(world.settings, location, span, archive)
         for node in await world.pair(location):
-            ledger = Ledger(world.settings, location, span)
             async with world.system.connection(node.name) as redis:
-                await see_redis(ledger, redis)
-            if location in world.emptied:
-                await asyncio.to_thread(see_embedded, ledger, world.settings)
-            outcome.counts[node.name] = ledger.count()
+                stores = [RedisStore(redis), *([archive] if location in world.emptied else [])]
+                outcome.counts[node.name] = await count(world.settings, location, span, *stores)
     outcome.events = dict(
         Counter(line["event"] for line in world.daemon.lines() if line["level"] in ("warning", "error")).most_common()
     )
