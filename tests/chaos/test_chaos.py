@@ -48,7 +48,7 @@ def test_without_the_replay_from_the_fence_the_same_run_sees_a_loss(redis_binari
     outcome = chaos(
         redis_binaries,
         *("--minutes", "0.2", "--seed", "1", "--locations", "1", "--per-type", "5", "--without-replay"),
-        *("--only", "replica stalled and then the master killed"),
+        *("--only", "master killed with writes that never left it"),
     )
     assert not outcome["good"]
     assert all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from random import Random
 
@@ -37,6 +38,21 @@ async def master_and_replica_parted(world: World, rng: Random) -> AsyncIterator[
     world.hosts.cut(a, [b])
     try:
         yield f"{a.name} from {b.name}"
+    finally:
+        world.hosts.heal()
+
+
+@fault
+async def master_killed_with_writes_that_never_left_it(world: World, rng: Random) -> AsyncIterator[str]:
+    # a replica that only hangs may still find them in its socket
+    location = rng.choice(world.locations)
+    master, replica = await world.pair(location)
+    world.hosts.cut(world.host(master), [world.host(replica)])
+    try:
+        await asyncio.sleep(8)
+        world.backend.kill(master)
+        await world.promoted(location, master)
+        yield master.name
     finally:
         world.hosts.heal()
 
