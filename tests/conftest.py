@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
+import hypothesis
 import pytest
 
 from iotd.errors import StackError
@@ -17,6 +18,10 @@ from tests.servers.influxdb import InfluxServer, running_influxdb
 from tests.servers.needs import lacking
 from tests.servers.ports import port_block
 from tests.servers.system import System, make_settings, start_system, stop_system
+
+# a test on a busy machine is slow, and not wrong
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 import numpy as np
 import structlog
@@ -10,7 +11,7 @@ import structlog
 from iotd.sensors import Batch, Roster
 from iotd.settings.tree import Tree
 from iotd.sources.clock import Clock
-from iotd.sources.schedule import Schedule, grid
+from iotd.sources.schedule import Grid, Schedule
 from iotd.sources.signal import Signal, Times, Values
 from iotd.sources.source import Intake
 
@@ -56,7 +57,7 @@ class Simulator:
             if now < last - self._schedule.interval:
                 last = await self._clock_went_back(now, last)
                 continue
-            for times in self._schedule.due(last, now, self._times_at_once):
+            for times in self._schedule.due(max(last, self._schedule.oldest(now)), now, self._times_at_once):
                 await self._hand_over(times)
                 last = int(times[-1])
             await self._clock.sleep(self._schedule.next(max(now, last)) - self._clock.now())
@@ -70,16 +71,12 @@ class Simulator:
         now = self._clock.now()
         start = now - round(days * 86_400_000)
         span = self._intake.position(self._roster.location)
-        after = start if span is None else span.last
-        backwards = [] if span is None else list(grid(start, span.first - 1, self._schedule.step, self._times_at_once))
-        total = (self._schedule.count(after, now) + sum(map(len, backwards))) * len(self._roster)
+        after = start if span is None else max(span.last, min(start, self._schedule.oldest(now)))
+        before = Grid(start, start if span is None else span.first - 1, self._schedule.step, self._times_at_once)
+        total = (self._schedule.count(after, now) + before.count) * len(self._roster)
         done = 0
-        for times in self._schedule.due(after, now, self._times_at_once):
-            await self._hand_over(times)
-            done += len(times) * len(self._roster)
-            progress(done, total)
-        # latest first, so that what was handed over is one unbroken span at each moment
-        for times in reversed(backwards):
+        # what lies before goes latest first, so that what was handed over is one unbroken span at each moment
+        for times in chain(self._schedule.due(after, now, self._times_at_once), reversed(before)):
             await self._hand_over(times)
             done += len(times) * len(self._roster)
             progress(done, total)
@@ -90,7 +87,7 @@ class Simulator:
         span = self._intake.position(self._roster.location)
         # a location that had none begins when its source does, a little after the daemon
         times = (
-            [] if span is None else list(grid(max(since, span.first) - 1, span.last, self._schedule.interval, 100_000))
+            [] if span is None else list(Grid(max(since, span.first) - 1, span.last, self._schedule.interval, 100_000))
         )
         whole = np.concatenate(times) if times else np.empty(0, np.int64)
         return whole, self._signal.values(whole)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iotd.errors import StateError
@@ -239,7 +239,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(steps=steps)
 def test_whatever_happens_all_that_follows_the_fence_comes_in_order(
     steps: list[tuple[str, float]], tmp_path_factory: pytest.TempPathFactory
