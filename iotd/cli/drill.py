@@ -15,7 +15,7 @@ from iotd.ops.control import NoDaemon, request
 from iotd.ops.logging import logging_to
 from iotd.settings import Settings, load
 from iotd.settings.tree import Log
-from iotd.shards.drill import Drill, Moment, failover_drill
+from iotd.shards.drill import Drill, Moment, failover_drill, hand_over
 from iotd.shards.look import look_at
 from iotd.stack import Stack
 from iotd.topology import Shard, topology
@@ -24,6 +24,8 @@ Strike = Callable[[str], Awaitable[str]]
 
 _EXIT_NO_FAILOVER = 1
 _EXIT_LOST = 2
+_RESTORE_LIMIT_S = 60
+_LOOK_EVERY_S = 0.2
 
 
 @click.command()
@@ -37,7 +39,8 @@ def failover_test(ctx: click.Context, /, *, location: str, restore: bool, hang: 
     """Stop a master and watch the failover.
 
     Shows what the Sentinels do as it happens, for how long no write was accepted, and, when the daemon runs, that every
-    reading handed over meanwhile is there. Exits with 1 when no other node took over, with 2 when a reading is missing.
+    reading handed over meanwhile is there. A master that `iotd stack` did not start is not stopped: its Sentinels are
+    asked to promote the replica. Exits with 1 when no other node took over, with 2 when a reading is missing.
 
     \b
     iotd failover-test --location salon --restore
@@ -47,19 +50,28 @@ def failover_test(ctx: click.Context, /, *, location: str, restore: bool, hang: 
     shard = topology(settings).shard(location)
     stack = Stack(settings)
     people = output == "table"
+    ours = False
 
     def tell(moment: Moment) -> None:
         if people:
             click.echo(f"{moment.after:+8.3f} s  {moment.who:<24} {moment.what}")
 
     async def strike(name: str) -> str:
-        if stack.backend.state(stack.topology.node(name)) != "running":
+        nonlocal ours
+        ours = stack.backend.state(stack.topology.node(name)) == "running"
+        if hang and not ours:
             raise StackError(
-                f"{name} was not started by `iotd stack` on this machine, so it is not ours to stop; "
-                "stop it yourself and watch with `iotd status --watch`"
+                f"{name} was not started by `iotd stack` on this machine, so it can't be made to hang here"
             )
         if not yes:
-            click.confirm(f"This stops {name}; readings wait in the spool meanwhile. Go on?", abort=True, err=True)
+            does = (
+                f"This stops {name}"
+                if ours
+                else f"{name} was not started by `iotd stack` here. This has its Sentinels promote the replica"
+            )
+            click.confirm(f"{does}; readings wait in the spool meanwhile. Go on?", abort=True, err=True)
+        if not ours:
+            return await hand_over(shard, settings)
         if hang:
             stack.backend.pause(stack.topology.node(name))
             return f"made {name} hang"
@@ -68,7 +80,11 @@ def failover_test(ctx: click.Context, /, *, location: str, restore: bool, hang: 
 
     with logging_to(settings.model_copy(update={"log": Log(level="error", format="console")})):
         drill = asyncio.run(_drill(shard, settings, strike, tell))
-    restored = asyncio.run(_restore(stack, drill, people)) if restore else None
+    restored = None
+    if restore:
+        if people:
+            click.echo(f"bringing {drill.source} back")
+        restored = asyncio.run(_restore(stack, settings, shard, drill.source, ours=ours))
     check = asyncio.run(_check(settings, shard)) if drill.target else None
     if output == "json":
         print_json({"drill": drill, "check": check, "restored": restored})
@@ -92,12 +108,27 @@ async def _drill(shard: Shard, settings: Settings, strike: Strike, tell: Callabl
     return await failover_drill(shard, settings, strike, tell)
 
 
-async def _restore(stack: Stack, drill: Drill, people: bool) -> float:
+async def _restore(stack: Stack, settings: Settings, shard: Shard, source: str, *, ours: bool) -> float:
+    """Brings the node that was master back as a replica; returns after how many seconds it was in sync."""
     began = time.monotonic()
-    if people:
-        click.echo(f"bringing {drill.source} back")
-    await stack.start(drill.source)
+    if ours:
+        await stack.start(source)
+    try:
+        async with asyncio.timeout(_RESTORE_LIMIT_S):
+            while True:
+                if await _follows(settings, shard, source):
+                    break
+                await asyncio.sleep(_LOOK_EVERY_S)
+    except TimeoutError:
+        raise StackError(
+            f"{source} is not back as a replica in sync after {_RESTORE_LIMIT_S:g} s; see `iotd status`"
+        ) from None
     return round(time.monotonic() - began, 3)
+
+
+async def _follows(settings: Settings, shard: Shard, name: str) -> bool:
+    view = await look_at(settings, shard)
+    return any(n.name == name and n.role == "slave" and n.problem is None and n.lag is not None for n in view.nodes)
 
 
 async def _check(settings: Settings, shard: Shard) -> Any:

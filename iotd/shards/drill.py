@@ -13,7 +13,7 @@ from iotd.ops.tasks import together
 from iotd.settings.tree import Tree
 from iotd.settings.values import Address
 from iotd.shards.connection import Connection
-from iotd.shards.sentinels import SentinelEvent
+from iotd.shards.sentinels import SentinelClient, SentinelEvent
 from iotd.shards.watcher import Watcher
 from iotd.topology import Shard
 
@@ -111,6 +111,23 @@ async def failover_drill(
         for task in tasks:
             task.cancel()
     return drill
+
+
+async def hand_over(shard: Shard, settings: Tree) -> str:
+    """Has a Sentinel promote the replica: for a master that is not ours to stop. Returns what was done, in words.
+
+    Raises:
+        StackError: none of the Sentinels does it; the message has the last one's reason.
+    """
+    reason = "there are none"
+    for node in shard.sentinels:
+        try:
+            await SentinelClient(node, shard, settings).fail_over()
+        except IotdError as e:
+            reason = str(e)
+        else:
+            return f"told {node.name} to promote the replica"
+    raise StackError(f"{shard.location}: no Sentinel starts a failover: {reason}")
 
 
 async def _narrate(events: asyncio.Queue[SentinelEvent], note: Callable[[str, str], None]) -> None:

@@ -83,6 +83,20 @@ class SentinelClient:
         said = dict(zip(reply[::2], reply[1::2], strict=False))
         return Claim(self._map(said[b"ip"].decode(), int(said[b"port"])), int(said[b"config-epoch"]))
 
+    async def fail_over(self) -> None:
+        """Has it promote a replica now, though the master is well; the master is told to follow it.
+
+        https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/ (SENTINEL FAILOVER)
+
+        Raises:
+            ShardError: no answer, or it refuses (no good replica, a failover under way).
+        """
+        connection = await self._open()
+        try:
+            await connection.call("SENTINEL", "FAILOVER", self._service)
+        finally:
+            await connection.close()
+
     async def events(self) -> AsyncGenerator[SentinelEvent, None]:
         """Its events about our master, from now on, until the connection breaks.
 

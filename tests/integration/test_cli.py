@@ -88,7 +88,10 @@ async def test_the_drill_asks_first_and_touches_nothing_on_no(system: System) ->
     assert await system.says_master("redis-salon-master")
 
 
-async def test_the_drill_does_not_stop_what_is_not_ours(system: System, tmp_path: Path) -> None:
+async def test_the_drill_has_the_sentinels_hand_over_what_is_not_ours_to_stop(
+    fresh_system: FreshSystem, tmp_path: Path
+) -> None:
+    system = fresh_system()
     nodes = system.topology.shard("salon")
     config = tmp_path / "iotd.toml"
     shard = {
@@ -98,10 +101,21 @@ async def test_the_drill_does_not_stop_what_is_not_ours(system: System, tmp_path
     }
     lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in shard.items())
     config.write_text(f'locations = ["salon"]\nstate_dir = "{tmp_path}/state"\n[topology.shards.salon]\n{lines}\n')
-    shown = await iotd("failover-test", "--location", "salon", "--yes", config=config)
-    assert shown.code == 69
-    assert "not ours to stop" in shown.err
+    asked = await iotd("failover-test", "--location", "salon", config=config)
+    assert asked.code == 130
+    assert "redis-salon-master was not started by `iotd stack`" in asked.err
+    hung = await iotd("failover-test", "--location", "salon", "--yes", "--hang", config=config)
+    assert hung.code == 69
+    assert "can't be made to hang" in hung.err
     assert await system.says_master("redis-salon-master")
+
+    shown = await iotd("failover-test", "--location", "salon", "--yes", "--restore", config=config)
+    assert shown.code == 0, shown
+    assert "to promote the replica" in shown.out
+    assert "redis-salon-replica is master now" in shown.out
+    assert "redis-salon-master is back as a replica, in sync" in shown.out
+    assert await system.says_master("redis-salon-replica")
+    assert not await system.says_master("redis-salon-master")
 
 
 @pytest.mark.parametrize(
