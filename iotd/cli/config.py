@@ -1,4 +1,4 @@
-"""`iotd config`: check and show the configuration."""
+"""`iotd config`: check and show the configuration, and how it differs from what the daemon goes by."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from iotd.cli.output import output_option, print_json
+from iotd.cli.reload import diff
 from iotd.settings import Tree, find_config, load
 
 
@@ -53,6 +54,9 @@ def show(path: Path | None, output: str) -> None:
 def schema() -> None:
     """Print the JSON schema of the configuration, for an editor or another program."""
     click.echo(json.dumps(Tree.model_json_schema(mode="serialization"), indent=2, ensure_ascii=False))
+
+
+config.add_command(diff)
 
 
 def _flat(tree: object, prefix: str = "") -> list[tuple[str, object]]:

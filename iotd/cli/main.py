@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "failover-test": ("iotd.cli.drill:failover_test", "Stop a master and watch the failover."),
     "archive": ("iotd.cli.archive:archive", "Archive now, look at the archive."),
     "history": ("iotd.cli.history:history", "Load simulated history."),
+    "reload": ("iotd.cli.reload:reload", "Have the running daemon take over a changed configuration."),
     "config": ("iotd.cli.config:config", "Check and show the configuration."),
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-HIDDEN = "[secret]"
+from iotd.settings.differ import HIDDEN
 
 _NAMES = ("password", "token", "secret", "authorization")
 _NAME_ENDS = ("_file",)  # names where a secret is, and is none

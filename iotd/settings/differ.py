@@ -18,11 +18,13 @@ from iotd.settings.load import Settings
 from iotd.settings.values import format_duration
 from iotd.topology import http_address, topology
 
+HIDDEN = "[secret]"
+
 
 class Part(Enum):
     """What a reload does for a setting; the value says it to people."""
 
-    LOCATIONS = "locations are added, or drained and removed"
+    LOCATIONS = "by the locations it names"
     SOURCES = "the sensors go on with it"
     SHARDS = "writing goes on over new connections"
     QUEUE = "at once"
@@ -134,12 +136,16 @@ def difference(before: Snapshot, after: Snapshot) -> Difference:
             parts.update(concerned)
             effect = "; ".join(part.value for part in concerned) or "by the addresses it gives"
             changes.append(Change(name, _text(old.get(name)), _text(new.get(name)), effect))
+    was, now = before.settings.served, after.settings.served
+    leaves, comes = "it is drained, then removed", "it is added"
+    changes += [Change(f"location {n}", "served", "not served", leaves) for n in was if n not in now]
+    changes += [Change(f"location {n}", "not served", "served", comes) for n in now if n not in was]
     for name in sorted(before.secrets.keys() & after.secrets.keys()):
         if before.secrets[name][1] != after.secrets[name][1]:
             concerned = parts_of(name)
             parts.update(concerned)
             effect = "; ".join(part.value for part in concerned)
-            changes.append(Change(f"{name} (the file)", "[secret]", "[secret]", effect))
+            changes.append(Change(f"{name} (the file)", HIDDEN, HIDDEN, effect))
     moved = set()
     for location, name, here, there in _moved(before.settings, after.settings):
         if location is None:
@@ -181,7 +187,7 @@ def _text(value: Any) -> str:
     if value is None:
         return "not set"
     if isinstance(value, SecretStr):
-        return "[secret]"
+        return HIDDEN
     if isinstance(value, timedelta):
         return format_duration(value)
     return json.dumps(value, default=str, ensure_ascii=False)
