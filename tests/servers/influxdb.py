@@ -59,13 +59,26 @@ class InfluxServer:
         blocking(self._make_bucket(name))
         return name
 
+    def drop_bucket(self, name: str) -> None:
+        """Deletes a bucket with all that is in it."""
+        blocking(self._drop_bucket(name))
+
     async def _make_bucket(self, name: str) -> None:
-        headers = {"Authorization": f"Token {self.token}"}
-        async with aiohttp.ClientSession(self.url, headers=headers) as session:
+        async with self._session() as session:
             async with session.get("/api/v2/orgs", params={"org": self.org}) as response:
                 org = (await response.json())["orgs"][0]["id"]
             async with session.post("/api/v2/buckets", json={"orgID": org, "name": name}) as response:
                 assert response.status == 201, await response.text()
+
+    async def _drop_bucket(self, name: str) -> None:
+        async with self._session() as session:
+            async with session.get("/api/v2/buckets", params={"org": self.org, "name": name}) as response:
+                bucket = (await response.json())["buckets"][0]["id"]
+            async with session.delete(f"/api/v2/buckets/{bucket}") as response:
+                assert response.status == 204, await response.text()
+
+    def _session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(self.url, headers={"Authorization": f"Token {self.token}"})
 
 
 @contextmanager

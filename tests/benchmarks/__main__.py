@@ -1,0 +1,62 @@
+"""`python -m tests.benchmarks`: runs benchmarks and prints ratios."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import click
+
+from tests.benchmarks.archive import FIRST_ARCHIVE
+from tests.benchmarks.frame import Benchmark, Result, Spread, measure
+
+BENCHMARKS: dict[str, Benchmark] = {b.name: b for b in (FIRST_ARCHIVE,)}
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="Times that each case runs.")
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def bench(names: Sequence[str], rounds: int, output: str) -> None:
+    """Measures the benchmarks named, or all; what counts are the ratios within a round."""
+    import uvloop  # as the daemon
+
+    def tell(line: str) -> None:
+        click.echo(line, err=True)
+
+    results = [uvloop.run(measure(BENCHMARKS[name], rounds, tell)) for name in names or BENCHMARKS]
+    if output == "json":
+        click.echo(json.dumps([_plain(result) for result in results], indent=2))
+        return
+    for result in results:
+        _show(result)
+
+
+def _show(result: Result) -> None:
+    base = next(iter(result.measures))
+    click.echo(f"\n{result.name}: {result.what}; median (smallest–largest) of the rounds")
+    for name, measures in result.measures.items():
+        rate = Spread.of([m.rate for m in measures])
+        stall, busy = max(m.stall_ms for m in measures), max(m.busy_ms for m in measures)
+        cpu = Spread.of([1e6 * m.cpu / m.count for m in measures])
+        against = "" if name == base else f", {result.ratio(name, base)} of {base}"
+        click.echo(
+            f"  {name:<10} {rate.median:>12,.0f} {result.unit}/s{against}; own CPU {cpu.median:.2f} µs each; "
+            f"longest stall {stall:.1f} ms, computing {busy:.1f} ms"
+        )
+
+
+def _plain(result: Result) -> dict[str, object]:
+    base = next(iter(result.measures))
+    return {
+        "name": result.name,
+        "what": result.what,
+        "unit": result.unit,
+        "ratios": {name: asdict(result.ratio(name, base)) for name in result.measures},
+        "measures": {name: [asdict(m) for m in measures] for name, measures in result.measures.items()},
+    }
+
+
+if __name__ == "__main__":
+    bench()

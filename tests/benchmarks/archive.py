@@ -1,0 +1,199 @@
+"""The first archive: seven days of readings from the shards into a real InfluxDB.
+
+Three ways of bringing the same points into an empty bucket, with as many writes under way at once:
+
+- ``ready``: bodies in line protocol that were made before, posted; what the server and an HTTP client can do at best.
+- ``iotd``: the archiver, from the shards, with its watermarks.
+- ``usual``: what one finds in tutorials: TS.RANGE, a ``Point`` per sample, the batching WriteApi. One location's part
+  only, for it takes long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+import redis
+from influxdb_client import InfluxDBClient, Point, WritePrecision
+from influxdb_client.client.write_api import WriteOptions
+
+from iotd.archive.archiver import Archiver
+from iotd.archive.sinks.influxdb import InfluxSink
+from iotd.archive.watermarks import Watermarks
+from iotd.pipeline.budget import Budget
+from iotd.sensors import Batch, Roster
+from iotd.settings import Address, Settings
+from iotd.shards.connection import Connection
+from iotd.shards.reader import ShardReader
+from iotd.shards.series import make_series
+from iotd.sources.signal import Signal
+from iotd.wire import Packer
+from tests.benchmarks.frame import Benchmark, Case
+from tests.servers.influxdb import InfluxServer, running_influxdb
+from tests.servers.ports import port_block
+from tests.servers.system import System, make_settings, start_system, stop_system
+
+DAYS = 7
+STEP_MS = 10_000
+LOCATIONS = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
+_AT_ONCE = 1000
+
+
+class Keeper:
+    """Keeps nothing: the benchmark has no spool."""
+
+    def ticket(self, location: str) -> int:
+        return 0
+
+    def archived(self, location: str, ticket: int) -> None:
+        pass
+
+
+class FirstArchive:
+    """The servers, filled, and the three ways."""
+
+    def __init__(self, system: System, influx: InfluxServer, folder: Path) -> None:
+        self._system = system
+        self._influx = influx
+        self._folder = folder
+        self._bucket = ""
+        self._bodies: list[bytes] = []
+
+    async def fill(self) -> None:
+        """Loads the shards, and makes the bodies of ``ready`` from them."""
+        settings = self._system.settings
+        last = 1_790_000_000_000
+        times = np.arange(last - DAYS * 86_400_000, last, STEP_MS, dtype=np.int64)
+        for location in settings.locations:
+            roster = Roster.of(location, settings.sensors.types, settings.sensors.per_type)
+            values = Signal(settings.simulator.seed, roster).values(times)
+            packer = Packer(roster)
+            async with self._system.connection(f"redis-{location}-master") as link:
+                await make_series(link, roster, settings.redis)
+                for n in range(0, len(times), _AT_ONCE):
+                    await _load(link, packer, roster, times[n : n + _AT_ONCE], values[n : n + _AT_ONCE])
+            for column, sensor in enumerate(roster):
+                head = f"{sensor.type},location={location},sensor_id={sensor.sensor_id},unit={sensor.unit}"
+                pairs = list(zip(values[:, column].tolist(), times.tolist(), strict=True))
+                batch = settings.archive.batch
+                for n in range(0, len(pairs), batch):
+                    lines = [f"{head} value={value!r} {time}" for value, time in pairs[n : n + batch]]
+                    self._bodies.append("\n".join(lines).encode())
+
+    @property
+    def points(self) -> int:
+        return len(LOCATIONS) * 9 * (DAYS * 86_400_000 // STEP_MS)
+
+    async def new_bucket(self) -> None:
+        self._bucket = f"b{uuid.uuid4().hex}"
+        await asyncio.to_thread(self._influx.make_bucket, self._bucket)
+
+    async def drop_bucket(self) -> None:
+        await asyncio.to_thread(self._influx.drop_bucket, self._bucket)
+
+    async def ready(self) -> int:
+        bodies = iter(self._bodies)
+        headers = {"Authorization": f"Token {self._influx.token}"}
+        params = {"org": self._influx.org, "bucket": self._bucket, "precision": "ms"}
+        async with aiohttp.ClientSession(headers=headers) as session, asyncio.TaskGroup() as group:
+
+            async def post() -> None:
+                for body in bodies:
+                    async with session.post(f"{self._influx.url}/api/v2/write", params=params, data=body) as answer:
+                        assert answer.status == 204, await answer.text()
+
+            for _ in range(self._system.settings.archive.in_flight):
+                group.create_task(post())
+        return self.points
+
+    async def iotd(self) -> int:
+        settings = self._settings()
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        marks = Watermarks(folder / "watermarks.sqlite")
+        assert settings.influxdb.url is not None
+        sink = InfluxSink(settings, settings.influxdb.url)
+        archiver = Archiver(
+            settings,
+            readers={location: self._reader(location) for location in LOCATIONS},
+            sink=sink,
+            watermarks=marks,
+            budget=Budget(settings.queue.memory),
+            keeper=Keeper(),
+            state=folder,
+        )
+        running = asyncio.create_task(archiver.run())
+        try:
+            done = await archiver.cycle()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await sink.close()
+            marks.close()
+        return sum(one.new for one in done.values())
+
+    async def usual(self) -> int:
+        return await asyncio.to_thread(self._usual, LOCATIONS[0])
+
+    def _usual(self, location: str) -> int:
+        count = 0
+        host, port = self._system.topology.shard(location).master.address
+        roster = Roster.of(location, self._system.settings.sensors.types, self._system.settings.sensors.per_type)
+        shard = redis.Redis(host=host, port=port)
+        influx = InfluxDBClient(url=self._influx.url, token=self._influx.token, org=self._influx.org)
+        with shard, influx, influx.write_api(WriteOptions(batch_size=5_000)) as api:
+            for sensor in roster:
+                for time, value in shard.ts().range(sensor.key, "-", "+"):
+                    point = Point(sensor.type).tag("location", location).tag("sensor_id", sensor.sensor_id)
+                    point = point.tag("unit", sensor.unit).field("value", value).time(time, WritePrecision.MS)
+                    api.write(bucket=self._bucket, record=point)
+                    count += 1
+        return count
+
+    def _settings(self) -> Settings:
+        token = self._folder / "token"
+        token.write_text(self._influx.token)
+        influx = {"url": self._influx.url, "org": self._influx.org, "bucket": self._bucket, "token_file": str(token)}
+        return self._system.settings.model_copy(
+            update={"influxdb": self._system.settings.influxdb.model_validate(influx)}
+        )
+
+    def _reader(self, location: str) -> ShardReader:
+        async def master() -> Address:
+            return self._system.topology.shard(location).master.address
+
+        return ShardReader(location, self._system.settings, master)
+
+
+async def _load(link: Connection, packer: Packer, roster: Roster, times: np.ndarray, values: np.ndarray) -> None:
+    series = np.tile(np.arange(len(roster), dtype=np.int32), len(times))
+    packed = packer.pack(Batch(roster, series, np.repeat(times, len(roster)), values.ravel()))
+    await link.send([packed.payload])
+    for _ in range(packed.commands):
+        assert all(type(said) is int for said in await link.receive())
+
+
+async def _cases() -> AsyncIterator[Sequence[Case]]:
+    with ExitStack() as servers:
+        folder = Path(servers.enter_context(tempfile.TemporaryDirectory(prefix="iotd-bench-")))
+        influx = await asyncio.to_thread(servers.enter_context, running_influxdb(folder / "influxdb"))
+        first = servers.enter_context(port_block())
+        settings = make_settings(folder / "system", first, LOCATIONS, redis={"retention": "3650d"})
+        system = await asyncio.to_thread(start_system, settings)
+        servers.callback(stop_system, system)
+        ways = FirstArchive(system, influx, folder)
+        await ways.fill()
+        bucket = {"before": ways.new_bucket, "after": ways.drop_bucket}
+        yield (
+            Case("ready", "bodies made ready, posted with the same concurrency", ways.ready, **bucket),
+            Case("iotd", "the archiver, from the shards", ways.iotd, **bucket),
+            Case("usual", "TS.RANGE, Point, batching WriteApi (one location)", ways.usual, **bucket),
+        )
+
+
+FIRST_ARCHIVE = Benchmark("first-archive", "7 days at 10 s of 45 sensors into InfluxDB", "readings", _cases)

@@ -1,0 +1,167 @@
+"""The frame of every benchmark: cases in turn, round after round, compared within a round.
+
+A machine that others use too gives no absolute figures. So all cases of a benchmark run one after the other in each
+round, the order moves by one from round to round, and what is told is the ratio within a round: its median, with the
+smallest and largest beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+_TICK_S = 0.001
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One run of one case.
+
+    Attributes:
+        count: what was moved, in the benchmark's unit (readings, queries).
+        seconds: wall time.
+        cpu: seconds of CPU that our own process took.
+        stall_ms: the longest time that the event loop was kept from its other tasks.
+        busy_ms: the longest time that it spent computing meanwhile; the rest of a stall is the machine's.
+    """
+
+    count: int
+    seconds: float
+    cpu: float
+    stall_ms: float
+    busy_ms: float
+
+    @property
+    def rate(self) -> float:
+        """Count per second."""
+        return self.count / self.seconds
+
+
+Run = Callable[[], Awaitable[int]]
+"""Does the work once, from nothing, and returns how much it was."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way of doing the benchmark's work.
+
+    Attributes:
+        before, after: run around each run, not measured.
+    """
+
+    name: str
+    what: str
+    run: Run
+    before: Callable[[], Awaitable[None]] | None = None
+    after: Callable[[], Awaitable[None]] | None = None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Cases that do the same work; the first is what the others are compared with.
+
+    Attributes:
+        cases: makes what they need, yields them, takes it down.
+    """
+
+    name: str
+    what: str
+    unit: str
+    cases: Callable[[], AsyncIterator[Sequence[Case]]]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, smallest and largest of some rounds."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(statistics.median(values), min(values), max(values))
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f}–{self.high:.2f})"
+
+
+@dataclass
+class Result:
+    """All rounds of one benchmark."""
+
+    name: str
+    what: str
+    unit: str
+    measures: dict[str, list[Measure]] = field(default_factory=dict)
+
+    def ratio(self, case: str, base: str) -> Spread:
+        """How many times as fast ``case`` is as ``base``, round by round."""
+        pairs = zip(self.measures[case], self.measures[base], strict=True)
+        return Spread.of([one.rate / other.rate for one, other in pairs])
+
+
+async def measure(benchmark: Benchmark, rounds: int, tell: Callable[[str], None]) -> Result:
+    """Runs all cases ``rounds`` times, in turn."""
+    result = Result(benchmark.name, benchmark.what, benchmark.unit)
+    async with asynccontextmanager(benchmark.cases)() as cases:
+        result.measures = {case.name: [] for case in cases}
+        for n in range(rounds):
+            turn = n % len(cases)
+            for case in (*cases[turn:], *cases[:turn]):
+                one = await _measured(case)
+                result.measures[case.name].append(one)
+                tell(
+                    f"{benchmark.name} {n + 1}/{rounds} {case.name}: {one.count:,} {benchmark.unit} in "
+                    f"{one.seconds:.2f} s ({one.rate:,.0f}/s, {one.cpu:.2f} s of CPU, stall {one.stall_ms:.1f} ms, "
+                    f"of that computing {one.busy_ms:.1f} ms)"
+                )
+    return result
+
+
+async def _measured(case: Case) -> Measure:
+    if case.before is not None:
+        await case.before()
+    try:
+        watch = _LoopWatch()
+        ticking = asyncio.create_task(watch.run())
+        try:
+            cpu, began = _cpu(), time.perf_counter()
+            count = await case.run()
+            seconds, cpu = time.perf_counter() - began, _cpu() - cpu
+        finally:
+            ticking.cancel()
+            with suppress(asyncio.CancelledError):
+                await ticking
+        return Measure(count, seconds, cpu, watch.stall_ms, watch.busy_ms)
+    finally:
+        if case.after is not None:
+            await case.after()
+
+
+class _LoopWatch:
+    """Ticks, and notes how late the worst tick came and how long the loop had computed until then."""
+
+    def __init__(self) -> None:
+        self.stall_ms = 0.0
+        self.busy_ms = 0.0
+
+    async def run(self) -> None:
+        wall, busy = time.perf_counter(), time.thread_time()
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now, used = time.perf_counter(), time.thread_time()
+            late = (now - wall - _TICK_S) * 1000
+            self.stall_ms = max(self.stall_ms, late)
+            self.busy_ms = max(self.busy_ms, min(late, (used - busy) * 1000))
+            wall, busy = now, used
+
+
+def _cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
