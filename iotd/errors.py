@@ -96,5 +96,9 @@ class ArchiveRejected(ArchiveError):
         self.dropped = dropped
 
 
+class ArchiveUnverifiable(ArchiveError):
+    """The archive takes what it is sent, and can't be asked what it holds: no Flux, or a token that may not read."""
+
+
 class ArchiveTooLarge(ArchiveError):
     """The body was larger than the archive accepts (413): send it in halves."""

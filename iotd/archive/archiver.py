@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from iotd.archive.delivery import Delivery
+from iotd.archive.horizon import Loss
 from iotd.archive.location import Keeper, LocationArchive, Pass
+from iotd.archive.rejects import Rejects, Retried, dead_letters
 from iotd.archive.sinks.base import Sink
 from iotd.archive.verify import Verdict
 from iotd.archive.watermarks import Watermarks
 from iotd.errors import UsageError
 from iotd.ops.tasks import together
 from iotd.pipeline.budget import Budget
-from iotd.pipeline.deadletter import DeadLetters
 from iotd.settings import Settings
 from iotd.shards.reader import ShardReader
 
@@ -25,13 +26,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LocationStatus:
-    """How far one location is; the fields are those of :class:`LocationArchive` and its :class:`Verdict`."""
+    """How far one location is: of its :class:`LocationArchive`, its :class:`Verdict` and its :class:`Horizon`.
+
+    Attributes:
+        unverified: why shard and archive can't be compared.
+        waiting: readings that waited for the archive when the last pass began and are not all archived yet.
+        left_ms: time until the shard drops the oldest of them.
+        lost: what retention took before the archive had it, ever.
+    """
 
     watermark: int | None
     trouble: str | None
     compared: int | None
     gaps: int | None
     repaired: int | None
+    unverified: str | None
+    waiting: int
+    left_ms: int | None
+    lost: list[Loss]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +55,7 @@ class ArchiveStatus:
         archived: points acknowledged since the daemon's start.
         rejected: points in the dead-letter file since then.
         trouble: why the sink takes nothing at present.
-        retries: writes since then that it did not take, and that were or will be tried again.
+        retries: writes since then that were not taken, and were or will be tried again.
     """
 
     sink: str | None
@@ -74,8 +86,12 @@ class Archiver:
         if sink is None:
             return
         watermarks.use(sink.identity)
-        dead_letters = DeadLetters(state / "dead-letters" / "archive.jsonl")
-        self._delivery = Delivery(sink, dead_letters, watermarks, settings.archive.in_flight)
+        self._delivery = Delivery(
+            sink,
+            Rejects(sink, dead_letters(state), watermarks),
+            in_flight=settings.archive.in_flight,
+            batch=settings.archive.batch,
+        )
         self._locations = {
             location: LocationArchive(
                 reader,
@@ -83,7 +99,7 @@ class Archiver:
                 watermarks=watermarks,
                 budget=budget,
                 keeper=keeper,
-                settings=settings.archive,
+                settings=settings,
             )
             for location, reader in readers.items()
         }
@@ -116,6 +132,16 @@ class Archiver:
         """
         return await self._each(lambda archive: archive.verify(deep=deep, repair=repair))
 
+    async def retry_rejected(self) -> Retried:
+        """Sends what was refused for good again, see :meth:`Rejects.retry`.
+
+        Raises:
+            ArchiveError: not now.
+        """
+        if self._delivery is None:
+            raise UsageError("there is no archive: archive.sink is none")
+        return await self._delivery.rejects.retry()
+
     async def _each(self, do: Callable[[LocationArchive], Awaitable[T]]) -> dict[str, T]:
         if not self._locations:
             raise UsageError("there is no archive: archive.sink is none")
@@ -131,9 +157,9 @@ class Archiver:
         return ArchiveStatus(
             sink=self._delivery.sink.identity,
             archived=self._delivery.archived,
-            rejected=self._delivery.rejected,
+            rejected=self._delivery.rejects.count,
             trouble=self._delivery.outage.reason,
-            retries=self._delivery.failures,
+            retries=self._delivery.retries,
             locations={
                 location: LocationStatus(
                     watermark=archive.watermark,
@@ -141,6 +167,10 @@ class Archiver:
                     compared=archive.verdict.compared if archive.verdict else None,
                     gaps=len(archive.verdict.gaps) if archive.verdict else None,
                     repaired=archive.verdict.repaired if archive.verdict else None,
+                    unverified=archive.unverified,
+                    waiting=archive.horizon.waiting,
+                    left_ms=archive.horizon.left_ms,
+                    lost=archive.horizon.lost,
                 )
                 for location, archive in self._locations.items()
             },

@@ -1,51 +1,72 @@
-"""Handing batches to the sink: what each refusal means for the batch; so many at once; health, told once."""
+"""Handing batches to the sink: when it is tried again, and what each refusal means for the batch."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from time import monotonic
 
 import structlog
 
-from iotd.archive.points import Points, halves, lines
+from iotd.archive.points import Points, halves
+from iotd.archive.rejects import Rejects
 from iotd.archive.sinks.base import Sink
-from iotd.archive.watermarks import Watermarks
-from iotd.errors import ArchiveError, ArchiveRejected, ArchiveTooLarge, ArchiveUnavailable
+from iotd.errors import ArchiveError, ArchiveRefused, ArchiveRejected, ArchiveTooLarge, ArchiveUnavailable
 from iotd.ops.outage import Outage
-from iotd.pipeline.deadletter import DeadLetters
 
 log = structlog.get_logger(__name__)
 
+_FIRST_S, _LONGEST_S = 0.25, 60.0
+_REFUSED_S = 30.0
+_PATIENCE_S = 2.0
+"""A pause up to this is waited for with the batch in hand; for a longer one the batch is read again from the shard."""
+
 
 class Delivery:
-    """Writes batches, a bounded number at once; what the sink rejects for good goes to the dead-letter file.
+    """Writes batches, a bounded number at once; while the sink takes none, one at a time tries, each in its time.
 
     Attributes:
         archived: points acknowledged so far.
-        failures: writes that the sink did not take, and that are tried again.
+        retries: writes that were not taken, and were or will be tried again.
         outage: why the sink takes nothing at present.
+        largest: points that the sink takes at once, as far as is known.
     """
 
-    def __init__(self, sink: Sink, dead_letters: DeadLetters, watermarks: Watermarks, in_flight: int) -> None:
+    def __init__(self, sink: Sink, rejects: Rejects, *, in_flight: int, batch: int) -> None:
         self.sink = sink
+        self.rejects = rejects
         self.archived = 0
-        self.failures = 0
+        self.retries = 0
         self.outage = Outage()
-        self._dead_letters = dead_letters
-        self._watermarks = watermarks
+        self.largest = batch
         self._slots = asyncio.Semaphore(in_flight)
+        self._trial = asyncio.Lock()
+        self._failures = 0
+        self._failed_at = 0.0
+        self._until = 0.0
+        self._takes_nothing = False
 
     @property
-    def rejected(self) -> int:
-        """Points in the dead-letter file since the start."""
-        return self._dead_letters.count
+    def pause(self) -> float:
+        """Seconds until the sink is tried again; 0 while it takes what it gets."""
+        return max(0.0, self._until - monotonic()) if self._failures else 0.0
+
+    def hope(self) -> None:
+        """What the sink refused us for may be mended: the next one that asks tries at once."""
+        self._until = monotonic()
 
     async def probe(self) -> None:
-        """Finds out, with a batch of nothing, whether the sink would take one; :attr:`outage` says it."""
+        """Finds out, with a batch of nothing, whether the sink would take one; `outage` says it."""
         try:
             await self.sink.write([])
+            self._takes_nothing = True
+        except ArchiveRejected:
+            pass  # it takes no empty body, which is all that this says
         except ArchiveError as e:
-            self._fails(str(e))
+            self._fails(e, monotonic())
+            self._tell(str(e))
 
     async def deliver(self, batch: Sequence[Points]) -> None:
         """Returns when every point of the batch is acknowledged, or in the dead-letter file.
@@ -54,53 +75,66 @@ class Delivery:
             ArchiveUnavailable, ArchiveRefused: the whole batch is to be delivered again later.
         """
         try:
-            async with self._slots:
-                await self.sink.write(batch)
-        except ArchiveRejected as e:
-            await self._apart(batch, e, e.dropped)
-        except ArchiveTooLarge as e:
-            await self._apart(batch, e, None)
-        except ArchiveError as e:
-            self._fails(str(e))
-            raise
-        else:
-            self._works()
+            await self._write(batch)
             self.archived += sum(map(len, batch))
+        except ArchiveTooLarge as e:
+            await self._cut(batch, e)
+        except ArchiveRejected as e:
+            await self._sift(batch, e)
 
-    async def _apart(self, batch: Sequence[Points], error: ArchiveError, dropped: int | None) -> None:
-        count = sum(map(len, batch))
-        if count in (1, dropped):
-            if isinstance(error, ArchiveTooLarge):
-                raise ArchiveUnavailable(f"{error}: even for a single point")
-            await self._reject(batch, str(error))
-            return
-        for half in halves(batch):
-            await self.deliver(half)
+    # ── when ──
 
-    async def _reject(self, batch: Sequence[Points], reason: str) -> None:
-        try:
-            count = await asyncio.to_thread(self._bury, batch, reason)
-        except OSError as e:
-            raise ArchiveUnavailable(f"{self._dead_letters.path}: can't be written ({e.strerror})") from None
-        if count:
-            kept = str(self._dead_letters.path)
-            log.warning("archive_rejected", sink=self.sink.identity, count=count, reason=reason, kept=kept)
+    async def _write(self, batch: Sequence[Points]) -> None:
+        while True:
+            async with self._slots, self._turn():
+                began = monotonic()
+                try:
+                    await self.sink.write(batch)
+                except (ArchiveRejected, ArchiveTooLarge):
+                    raise  # about the batch, not about the sink
+                except ArchiveError as e:
+                    self._fails(e, began)
+                    if self.pause > _PATIENCE_S:
+                        self._tell(str(e))
+                        raise
+                else:
+                    self._works()
+                    return
 
-    def _bury(self, batch: Sequence[Points], reason: str) -> int:
-        # a range that is archived again meets the same points again: each is one letter
-        sink, count = self.sink.identity, 0
-        for points in batch:
-            times = [time for time, _ in points.samples]
-            known = self._watermarks.rejected(sink, points.sensor, times[0], times[-1])
-            new = [sample for sample in points.samples if sample[0] not in known]
-            if new:
-                text = lines([Points(points.sensor, new)]).decode()
-                count += self._dead_letters.add([{"sink": sink, "line": line} for line in text.split("\n")], reason)
-                self._watermarks.reject(sink, [(points.sensor, time) for time, _ in new])
-        return count
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        if self._failures:
+            async with self._trial:
+                if self._failures:
+                    if (pause := self.pause) > _PATIENCE_S:
+                        raise ArchiveUnavailable(self.outage.reason or f"{self.sink.identity} is not tried for {pause:.0f} s")
+                    await asyncio.sleep(pause)
+                    yield
+                    return
+        yield
 
-    def _fails(self, reason: str) -> None:
-        self.failures += 1
+    def _fails(self, error: ArchiveError, began: float) -> None:
+        self.retries += 1
+        if began < self._failed_at:
+            return  # it was under way when another one failed: the same failure
+        self._failures += 1
+        self._failed_at = monotonic()
+        named = error.retry_after if isinstance(error, ArchiveUnavailable) else None
+        if isinstance(error, ArchiveRefused):
+            pause = _REFUSED_S
+        elif named is not None:
+            pause = named + random.uniform(0, min(1.0, named))
+        else:
+            longest = min(_LONGEST_S, _FIRST_S * 2 ** min(self._failures - 1, 10))
+            pause = longest * random.uniform(0.5, 1.0)
+        self._until = self._failed_at + pause
+
+    def _works(self) -> None:
+        self._failures = 0
+        if (over := self.outage.ends()) is not None:
+            log.info("archive_recovered", sink=self.sink.identity, was=over[0], after_s=over[1])
+
+    def _tell(self, reason: str) -> None:
         if self.outage.begins(reason):
             log.error(
                 "archive_failing",
@@ -109,6 +143,48 @@ class Delivery:
                 effect="the shards hold the readings meanwhile",
             )
 
-    def _works(self) -> None:
-        if (over := self.outage.ends()) is not None:
-            log.info("archive_recovered", sink=self.sink.identity, was=over[0], after_s=over[1])
+    # ── what it refuses ──
+
+    async def _cut(self, batch: Sequence[Points], error: ArchiveTooLarge) -> None:
+        count = sum(map(len, batch))
+        if count == 1:
+            unavailable = ArchiveUnavailable(f"{error}: even for a single point")
+            self._fails(unavailable, monotonic())
+            self._tell(str(unavailable))
+            raise unavailable
+        if count // 2 < self.largest:
+            self.largest = max(1, count // 2)
+            log.warning("batch_too_large", sink=self.sink.identity, points=count, from_now_on=self.largest)
+        for half in halves(batch):
+            await self.deliver(half)
+
+    async def _sift(self, batch: Sequence[Points], error: ArchiveRejected) -> None:
+        count = sum(map(len, batch))
+        if count not in (1, error.dropped):
+            for half in halves(batch):
+                await self.deliver(half)
+            return
+        # a server, or a proxy before it, that refuses everything says nothing about these points: between two refusals
+        # of them it must have taken another write
+        for _ in range(2):
+            await self._refuses_not_everything(error)
+            try:
+                await self._write(batch)
+            except ArchiveRejected as e:
+                error = e
+            else:
+                self.archived += count
+                return
+        await self._refuses_not_everything(error)
+        await self.rejects.add(batch, str(error))
+
+    async def _refuses_not_everything(self, error: ArchiveRejected) -> None:
+        try:
+            await self._write([])
+            self._takes_nothing = True
+        except (ArchiveRejected, ArchiveTooLarge) as e:
+            if self._takes_nothing:
+                unavailable = ArchiveUnavailable(f"{e}; it refuses everything at present")
+                self._fails(unavailable, monotonic())
+                self._tell(str(unavailable))
+                raise unavailable from error

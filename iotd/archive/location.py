@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
@@ -12,20 +13,26 @@ import structlog
 
 from iotd.archive.delivery import Delivery
 from iotd.archive.flow import POINT_BYTES, Flow
+from iotd.archive.horizon import Horizon
 from iotd.archive.points import Points
-from iotd.archive.verify import Verdict, verify
-from iotd.archive.watermarks import Watermarks
-from iotd.errors import ArchiveRefused, ArchiveUnavailable, IotdError
+from iotd.archive.verify import Verdict, Verifier
+from iotd.archive.watermarks import Dirty, Watermarks
+from iotd.errors import ArchiveError, ArchiveUnavailable, ArchiveUnverifiable, IotdError
 from iotd.ops.outage import Outage
 from iotd.pipeline.budget import Budget
 from iotd.sensors import Sensor
-from iotd.settings.tree import Archive as ArchiveSettings
+from iotd.settings import Settings
 from iotd.shards.reader import ShardReader
 
 log = structlog.get_logger(__name__)
 
 _FIRST_S, _LONGEST_S = 0.5, 60.0
-_REFUSED_S = 30.0
+_LOOK_S = 1.0
+"""Between two looks whether what the archive refused us for has been mended."""
+_POLITE_S = 1.0
+"""A page waits so long for the readings that were handed over before it."""
+_SLICE_MS = 6 * 3_600_000
+"""A dirty range is archived again in parts of this length, each of which is done with when it is acknowledged."""
 
 
 class Keeper(Protocol):
@@ -36,6 +43,9 @@ class Keeper(Protocol):
 
     def archived(self, location: str, ticket: int) -> None:
         """All that was confirmed when the ticket was given is archived."""
+
+    async def written(self, location: str, limit: float) -> None:
+        """Returns when all that was handed over before is with the shard, or after ``limit`` seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,8 @@ class LocationArchive:
         watermark: the highest of its series' watermarks after the last whole pass, ms; None before that.
         outage: why passes do not come to their end.
         verdict: what the last verification found.
+        unverified: why there can be none, None while there can.
+        horizon: what waits, and what retention took.
     """
 
     def __init__(
@@ -63,18 +75,24 @@ class LocationArchive:
         watermarks: Watermarks,
         budget: Budget,
         keeper: Keeper,
-        settings: ArchiveSettings,
+        settings: Settings,
     ) -> None:
         self.location = reader.location
         self.watermark: int | None = None
         self.outage = Outage()
         self.verdict: Verdict | None = None
+        self.unverified: str | None = None
+        self._retention_s = settings.redis.retention.total_seconds()
+        self._sink = delivery.sink
+        self.horizon = Horizon(self.location, self._sink.identity, watermarks, round(self._retention_s * 1000))
         self._reader = reader
         self._delivery = delivery
         self._watermarks = watermarks
         self._budget = budget
         self._keeper = keeper
-        self._settings = settings
+        self._settings = settings.archive
+        self._verifier = Verifier(reader, self._sink, watermarks)
+        self._verified = -float("inf")
         self._turn = asyncio.Lock()
         self._asked = asyncio.Event()
         self._answers: list[asyncio.Future[Pass]] = []
@@ -86,7 +104,6 @@ class LocationArchive:
             IotdError: one that is not retriable.
         """
         failures = 0
-        verified: float | None = None
         try:
             while True:
                 began = monotonic()
@@ -94,16 +111,13 @@ class LocationArchive:
                 answers, self._answers = self._answers, []
                 try:
                     done = await self._pass()
-                    if verified is None or monotonic() - verified >= self._settings.verify_interval.total_seconds():
-                        await self.verify(deep=False, repair=True)
-                        verified = monotonic() if self.verdict and self.verdict.compared else None
                 except IotdError as e:
                     _answer(answers, e)
                     if not e.retriable:
                         raise
                     failures += 1
                     self._note_trouble(e)
-                    pause = _pause(e, failures)
+                    pause = self._pause(e, failures)
                 except BaseException:
                     _answer(answers, ArchiveUnavailable(f"{self.location}: the archiver was interrupted"))
                     raise
@@ -111,6 +125,7 @@ class LocationArchive:
                     _answer(answers, done)
                     failures = 0
                     self._note_well(done)
+                    await self._verify_in_turn()
                     pause = max(0.0, self._settings.interval.total_seconds() - (monotonic() - began))
                 await self._wait(pause)
         finally:
@@ -126,6 +141,7 @@ class LocationArchive:
         """
         answer: asyncio.Future[Pass] = asyncio.get_running_loop().create_future()
         self._answers.append(answer)
+        self._delivery.hope()
         self._asked.set()
         return await answer
 
@@ -136,7 +152,7 @@ class LocationArchive:
             IotdError: shard or archive can't be asked.
         """
         async with self._turn:
-            verdict = await verify(self._reader, self._delivery.sink, self._watermarks, deep=deep)
+            verdict = await self._verifier.compare(deep=deep)
             if verdict.gaps and repair:
                 log.warning(
                     "archive_gaps",
@@ -150,83 +166,142 @@ class LocationArchive:
         if verdict.gaps and repair:
             await self._pass()
             async with self._turn:
-                after = await verify(self._reader, self._delivery.sink, self._watermarks, deep=deep)
+                after = await self._verifier.compare(deep=deep)
             verdict = Verdict(after.compared, after.gaps, len(verdict.gaps) - len(after.gaps))
+            log.info("archive_repaired", shard=self.location, gaps=verdict.repaired, left=len(verdict.gaps))
         self.verdict = verdict
+        self.unverified = None
         return verdict
 
     # ── a pass ──
 
     async def _pass(self) -> Pass:
         async with self._turn:
-            identity = self._delivery.sink.identity
             ticket = self._keeper.ticket(self.location)
+            await self._recognise()
+            epoch, identity = self._watermarks.epoch, self._sink.identity
             sensors = await self._reader.series()
             marks = await asyncio.to_thread(self._watermarks.marks, identity, sensors)
             dirty = await asyncio.to_thread(self._watermarks.dirty, identity, self.location)
-            async with self._flow() as flow:
+            await self.horizon.look(self._reader, marks, sensors)
+            async with self._flow(epoch) as flow:
                 for stain in dirty:
-                    for sensor in sensors:
-                        if marks.get(sensor, -1) >= stain.first:
-                            await self._move(flow, sensor, stain.first - 1, min(stain.last, marks[sensor]), mark=False)
-                await flow.finish()
+                    await self._clean(flow, stain, marks, epoch)
                 again = flow.count
-                await asyncio.to_thread(self._watermarks.cleaned, dirty)
                 for sensor in sensors:
                     await self._move(flow, sensor, marks.get(sensor, -1), None, mark=True)
             self._keeper.archived(self.location, ticket)
+            self.horizon.well()
             marks = await asyncio.to_thread(self._watermarks.marks, identity, sensors)
             self.watermark = max(marks.values(), default=None)
             return Pass(flow.count - again, again)
 
-    def _flow(self) -> Flow:
-        s = self._settings
-        return Flow(self._delivery, self._watermarks, self._budget, batch=s.batch, in_flight=s.in_flight)
+    async def _recognise(self) -> None:
+        incarnation = await self._sink.incarnation()
+        if incarnation is not None and await asyncio.to_thread(
+            self._watermarks.incarnate, self._sink.identity, incarnation
+        ):
+            log.warning(
+                "archive_made_anew",
+                sink=self._sink.identity,
+                effect="all that the shards hold is archived again; what only the former one held is gone",
+            )
+
+    async def _clean(self, flow: Flow, stain: Dirty, marks: Mapping[Sensor, int], epoch: int) -> None:
+        newest = max(marks.values(), default=stain.first)
+        for first in range(stain.first, max(stain.first, min(stain.last, newest)) + 1, _SLICE_MS):
+            last = min(first + _SLICE_MS - 1, stain.last)
+            for sensor, mark in marks.items():
+                if mark >= first:
+                    await self._move(flow, sensor, first - 1, min(last, mark), mark=False)
+            await flow.finish()
+            await asyncio.to_thread(self._watermarks.cleaned, stain, last, epoch)
+        # what lies beyond all watermarks is archived from there
+        await asyncio.to_thread(self._watermarks.cleaned, stain, stain.last, epoch)
+
+    def _flow(self, epoch: int) -> Flow:
+        in_flight = self._settings.in_flight
+        return Flow(self._delivery, self._watermarks, self._budget, epoch=epoch, in_flight=in_flight)
 
     async def _move(self, flow: Flow, sensor: Sensor, after: int, upto: int | None, *, mark: bool) -> None:
-        page = self._settings.batch
+        fresh = mark
         while True:
+            await self._keeper.written(self.location, _POLITE_S)
+            page = self._delivery.largest
             memory = await flow.reserve(page)
             try:
-                samples = await self._reader.page(sensor, after, upto, page)
+                count, resp = await self._reader.pairs(sensor, after, upto, page)
             except BaseException:
                 flow.unused(memory)
                 raise
-            used = len(samples) * POINT_BYTES
+            used = count * POINT_BYTES
             flow.unused(memory - used)
-            if samples:
-                await flow.put(Points(sensor, samples), used, mark=mark)
-            if len(samples) < page:
+            if count:
+                points = Points(sensor, resp, count)
+                if fresh:
+                    await self._begins(flow, points, used)
+                    fresh = False
+                await flow.put(points, used, mark=mark)
+                after = points.last
+            if count < page:
                 return
-            after = samples[-1][0]
+
+    async def _begins(self, flow: Flow, points: Points, used: int) -> None:
+        try:
+            await self.horizon.begins(self._reader, points.sensor, points.first)
+        except BaseException:
+            flow.unused(used)
+            raise
 
     # ── between passes ──
 
-    async def _wait(self, pause: float) -> None:
+    async def _verify_in_turn(self) -> None:
+        if monotonic() - self._verified < self._settings.verify_interval.total_seconds():
+            return
         try:
-            async with asyncio.timeout(pause):
-                await self._asked.wait()
-        except TimeoutError:
-            pass
+            verdict = await self.verify(deep=False, repair=True)
+        except ArchiveUnverifiable as e:
+            if self.unverified is None:
+                log.warning("verification_off", shard=self.location, reason=str(e))
+            self.unverified = str(e)
+            self._verified = monotonic()
+        except IotdError as e:
+            # it is tried again after the next pass; archiving does not depend on it
+            log.warning("verification_failed", shard=self.location, reason=str(e))
+        else:
+            if verdict.compared:
+                self._verified = monotonic()
+
+    async def _wait(self, pause: float) -> None:
+        until = monotonic() + pause
+        while (left := until - monotonic()) > 0:
+            try:
+                async with asyncio.timeout(min(left, _LOOK_S)):
+                    await self._asked.wait()
+                return
+            except TimeoutError:
+                if self.outage.reason is not None and self._sink.mended():
+                    self._delivery.hope()
+                    return
+
+    def _pause(self, error: IotdError, failures: int) -> float:
+        if isinstance(error, ArchiveError) and self._delivery.pause:
+            pause = self._delivery.pause
+        else:
+            pause = min(_LONGEST_S, _FIRST_S * 2 ** min(failures - 1, 10)) * random.uniform(0.5, 1.0)
+        # what waits is looked at often enough that retention does not overtake us unseen
+        return min(pause, self._retention_s / 20) if self._retention_s else pause
 
     def _note_trouble(self, error: IotdError) -> None:
         if self.outage.begins(str(error)) and self._delivery.outage.reason is None:
             log.warning("archiving_interrupted", shard=self.location, reason=str(error))
+        self.horizon.warn()
 
     def _note_well(self, done: Pass) -> None:
         if (over := self.outage.ends()) is not None:
             log.info("archiving_resumed", shard=self.location, was=over[0], after_s=over[1])
         if done.new or done.again:
             log.info("archived", shard=self.location, points=done.new, again=done.again)
-
-
-def _pause(error: IotdError, failures: int) -> float:
-    if isinstance(error, ArchiveUnavailable) and error.retry_after is not None:
-        return error.retry_after + random.uniform(0, 1)
-    if isinstance(error, ArchiveRefused):
-        return _REFUSED_S
-    longest: float = min(_LONGEST_S, _FIRST_S * 2 ** min(failures - 1, 10))
-    return longest * random.uniform(0.5, 1.0)
 
 
 def _answer(answers: list[asyncio.Future[Pass]], outcome: Pass | IotdError) -> None:

@@ -11,6 +11,7 @@ from iotd.sensors import Sensor
 from iotd.shards.reader import ShardReader
 
 HOUR = 3_600_000
+_WINDOW = 24 * HOUR
 _PAGE = 10_000
 
 
@@ -50,63 +51,74 @@ class Verdict:
     repaired: int = 0
 
 
-async def verify(reader: ShardReader, sink: Sink, watermarks: Watermarks, *, deep: bool = False) -> Verdict:
-    """Compares counts, or with ``deep`` every value, of all that is behind the watermarks.
+class Verifier:
+    """Compares one location, a day at a time, so that neither server is held up and nothing large is held here."""
 
-    The first hour of a series is compared from its first sample on, and the last up to the watermarks. A range that
-    is known to be dirty is no gap: it is archived again in the next pass anyway.
+    def __init__(self, reader: ShardReader, sink: Sink, watermarks: Watermarks) -> None:
+        self._reader = reader
+        self._sink = sink
+        self._watermarks = watermarks
 
-    Raises:
-        ShardError: the shard can't be asked.
-        ArchiveError: the archive can't be asked.
-    """
-    ends = await reader.ends()
-    marks = await asyncio.to_thread(watermarks.marks, sink.identity, ends)
-    if not marks:
-        return Verdict(0, [])
-    newest = max(marks.values())
-    last = min(mark for mark in marks.values() if mark > newest - HOUR)
-    first = min(ends[sensor][0] for sensor in marks) // HOUR * HOUR
-    held = await reader.counts(first, last, HOUR)
-    archived = await sink.counts(reader.location, first, last, HOUR)
-    compared, gaps = 0, []
-    for sensor, mark in sorted(marks.items()):
-        for start, count in held.get(sensor, {}).items():
-            # what retention has taken from the shard, the archive still has
-            begins, stops = max(start, ends[sensor][0]), min(start + HOUR - 1, last)
-            if stops > mark:
-                continue
-            compared += count
-            if begins == start:
-                there = archived.get(sensor, {}).get(start, 0)
-            else:
-                there = len(await sink.read(sensor, begins, stops))
-            if there != count:
-                there += len(await asyncio.to_thread(watermarks.rejected, sink.identity, sensor, begins, stops))
-            if there != count:
-                gaps.append(Gap(sensor.key, begins, stops, count, there))
-            elif deep and (gap := await _compare(reader, sink, watermarks, sensor, first=begins, last=stops)):
-                gaps.append(gap)
-    dirty = await asyncio.to_thread(watermarks.dirty, sink.identity, reader.location)
-    return Verdict(compared, [gap for gap in gaps if not _known(gap, dirty)])
+    async def compare(self, *, deep: bool = False) -> Verdict:
+        """Compares counts, or with ``deep`` every value, of all that is behind the watermarks.
 
+        The first hour of a series is compared reading by reading, for it loses some while we look, and the last one up
+        to the watermark. A range that is known to be dirty is no gap: it is archived again in the next pass anyway.
 
-async def _compare(
-    reader: ShardReader, sink: Sink, watermarks: Watermarks, sensor: Sensor, *, first: int, last: int
-) -> Gap | None:
-    samples = await reader.page(sensor, first - 1, last, _PAGE)
-    if len(samples) == _PAGE:  # more than one page in an hour: the rest goes by halves
-        middle = (first + last) // 2
-        return await _compare(reader, sink, watermarks, sensor, first=first, last=middle) or await _compare(
-            reader, sink, watermarks, sensor, first=middle + 1, last=last
-        )
-    refused = await asyncio.to_thread(watermarks.rejected, sink.identity, sensor, first, last)
-    held = {time: float(value) for time, value in samples if time not in refused}
-    archived = dict(await sink.read(sensor, first, last))
-    differing = sum(1 for time, value in held.items() if time in archived and archived[time] != value)
-    if held.keys() <= archived.keys() and not differing:
-        return None
-    return Gap(sensor.key, first, last, len(held), len(held.keys() & archived.keys()), differing)
+        Raises:
+            ShardError: the shard can't be asked.
+            ArchiveUnverifiable: the archive can never be asked.
+            ArchiveError: it can't be asked now.
+        """
+        ends = await self._reader.ends()
+        marks = await asyncio.to_thread(self._watermarks.marks, self._sink.identity, ends)
+        if not marks:
+            return Verdict(0, [])
+        newest = max(marks.values())
+        # series that go on together end together; one that stopped earlier is compared to its last whole hour
+        last = min(mark for mark in marks.values() if mark > newest - HOUR)
+        compared, gaps = 0, []
+        for begin in range(min(ends[sensor][0] for sensor in marks) // HOUR * HOUR, last + 1, _WINDOW):
+            end = min(begin + _WINDOW - 1, last)
+            archived = {} if deep else await self._sink.counts(self._reader.location, begin, end, HOUR)
+            for sensor, mark in sorted(marks.items()):
+                held = await self._reader.counts(sensor, begin, end, HOUR)
+                hours = {start: count for start, count in held.items() if min(start + HOUR - 1, end) <= mark}
+                compared += sum(hours.values())
+                oldest = ends[sensor][0]
+                for start, count in hours.items():
+                    stop = min(start + HOUR - 1, end)
+                    if deep or start <= oldest:
+                        gap = await self._differing(sensor, max(start, oldest), stop)
+                    else:
+                        there = archived.get(sensor, {}).get(start, 0)
+                        gap = await self._counted(sensor, start, stop, held=count, there=there)
+                    if gap is not None:
+                        gaps.append(gap)
+        dirty = await asyncio.to_thread(self._watermarks.dirty, self._sink.identity, self._reader.location)
+        return Verdict(compared, [gap for gap in gaps if not _known(gap, dirty)])
+
+    async def _counted(self, sensor: Sensor, first: int, last: int, *, held: int, there: int) -> Gap | None:
+        if there != held:
+            there += len(await self._refused(sensor, first, last))
+        return Gap(sensor.key, first, last, held, there) if there != held else None
+
+    async def _differing(self, sensor: Sensor, first: int, last: int) -> Gap | None:
+        archived = dict(await self._sink.read(sensor, first, last))
+        refused = await self._refused(sensor, first, last)
+        held: dict[int, float] = {}
+        after = first - 1
+        while page := await self._reader.page(sensor, after, last, _PAGE):
+            held.update((time, float(value)) for time, value in page if time not in refused)
+            after = page[-1][0]
+        both = held.keys() & archived.keys()
+        differing = sum(archived[time] != held[time] for time in both)
+        if len(both) == len(held) and not differing:
+            return None
+        return Gap(sensor.key, first, last, len(held), len(both), differing)
+
+    async def _refused(self, sensor: Sensor, first: int, last: int) -> set[int]:
+        return await asyncio.to_thread(self._watermarks.rejected, self._sink.identity, sensor, first, last)
 
 
 def _known(gap: Gap, dirty: list[Dirty]) -> bool:

@@ -20,6 +20,21 @@ class DeadLetters:
         """Letters added since this object was made."""
         self._lock = threading.Lock()
 
+    def replace(self, lines: Iterable[str]) -> None:
+        """Makes these lines the file's content, whole or not at all; blocks meanwhile.
+
+        Raises:
+            OSError: the file can't be written; it is as it was.
+        """
+        fresh = self.path.with_suffix(".new")
+        with self._lock:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with fresh.open("w", encoding="utf-8") as f:
+                f.writelines(f"{line}\n" for line in lines)
+                f.flush()
+                os.fsync(f.fileno())
+            fresh.replace(self.path)
+
     def add(self, letters: Iterable[Mapping[str, Any]], reason: str) -> int:
         """Appends a line per letter, with the reason and the time (``at``, ms), and fsyncs; blocks meanwhile.
 

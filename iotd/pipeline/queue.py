@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -101,6 +102,17 @@ class Queue:
     def archived(self, location: str, ticket: int) -> None:
         """The archive holds all that was confirmed when the ticket was given: the spool need not keep it longer."""
         self.lanes[location].archive(ticket)
+
+    async def written(self, location: str, limit: float) -> None:
+        """Returns when all that was handed over before is with the shard, or after ``limit`` seconds.
+
+        So the archiver waits its turn behind the readings that came before it asks.
+        """
+        lane = self.lanes[location]
+        if lane.applied < lane.handed:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit):
+                    await lane.wait_applied(lane.handed - 1)
 
     async def drained(self) -> None:
         """Returns when everything handed over until now is confirmed."""

@@ -198,6 +198,21 @@ class InfluxDB(Section):
     token: SecretStr | None = None
     token_file: Path | None = None
     timeout: Period = timedelta(seconds=10)
+    """For a write: the answer, whole."""
+    query_timeout: Period = timedelta(seconds=60)
+    bucket_retention: Period | None = None
+    """How long a bucket that iotd makes keeps readings; None: for ever."""
+    gzip: Literal["auto", "on", "off"] = "auto"
+    """auto: for a server on another machine (on loopback it only costs)."""
+    tls_ca_file: Path | None = None
+    """Trusted for an https URL instead of the system's certificates."""
+
+    @field_validator("url")
+    @classmethod
+    def _http(cls, url: str | None) -> str | None:
+        if url is not None and not re.match(r"https?://[^/\s]+", url):
+            raise ValueError('write it like "http://127.0.0.1:8086" or "https://influx.example.org"')
+        return url
 
     @model_validator(mode="after")
     def _one_token(self) -> InfluxDB:

@@ -26,6 +26,8 @@ from iotd.settings.values import Address
 
 Argument = bytes | str | int | float
 
+_READ = 1024 * 1024
+"""Bytes of a long reply taken from the stream at once."""
 _NOT_MASTER = ("READONLY", "UNBLOCKED", "MASTERDOWN", "You can't write against a read only replica")
 _PASSING = ("LOADING", "OOM", "NOREPLICAS", "MISCONF", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "max number of clients")
 _OURS_TO_MEND = ("NOAUTH", "NOPERM", "WRONGPASS", "unknown command", "Authentication")
@@ -139,6 +141,48 @@ class Connection:
         except (rx.RedisError, OSError, TimeoutError) as e:
             self.abort()
             raise shard_error(e, where) from None
+
+    async def call_pairs(self, *args: Argument) -> tuple[int, bytes]:
+        """One command whose reply is an array of (integer, simple string) pairs, as TS.RANGE gives it, unparsed.
+
+        Returns:
+            how many pairs, and their bytes: for each ``*2 :integer +string``.
+
+        Raises:
+            ShardError: as :meth:`call`; the connection is closed also when the reply has another form.
+        """
+        where = f"{self.address}: {_name(args)}"
+        try:
+            self._require_open()
+            async with asyncio.timeout(self._response_timeout):
+                await self._link.send_packed_command([pack(args)], False)
+                reader: Any = self._link._reader
+                return await self._pairs(reader)
+        except rx.ResponseError as e:
+            raise shard_error(e, where) from None
+        except (rx.RedisError, OSError, TimeoutError, asyncio.IncompleteReadError) as e:
+            self.abort()
+            raise shard_error(e, where) from None
+
+    async def _pairs(self, reader: asyncio.StreamReader) -> tuple[int, bytes]:
+        # hiredis has nothing of this reply: it was given whole replies only, and none is under way
+        head = await reader.readuntil(b"\n")
+        if head.startswith(b"-"):
+            raise rx.ResponseError(head[1:-2].decode(errors="replace"))
+        if not head.startswith(b"*"):
+            raise rx.InvalidResponse(f"an array was expected, not {head!r}")
+        count = int(head[1:])
+        parts, left = [], 3 * count
+        while left > 0:
+            part = await reader.read(_READ)
+            if not part:
+                raise rx.ConnectionError("closed by the server")
+            parts.append(part)
+            left -= part.count(b"\n")
+        pairs = b"".join(parts)
+        if pairs.count(b"*2\r\n:") != count or pairs.count(b"\r\n+") != count or left < 0:
+            raise rx.InvalidResponse(f"pairs of integer and simple string were expected, not {pairs[:60]!r}")
+        return count, pairs
 
     async def send(self, packed: Iterable[bytes]) -> None:
         """Commands already in RESP, handed to the socket; returns when the socket's buffer has room again.

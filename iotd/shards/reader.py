@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -14,8 +15,20 @@ from iotd.shards.connection import Argument, Connection, shard_error
 
 log = structlog.get_logger(__name__)
 
+_ALL_TIME = 10**15
+"""Milliseconds: all times there are, in one bucket."""
+
 Samples = list[tuple[int, bytes]]
 """(time in ms, value as the bytes that Redis returned), in time order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a series holds after a time: first and last time (ms), and how many samples."""
+
+    first: int
+    last: int
+    count: int
 
 
 class ShardReader:
@@ -57,26 +70,64 @@ class ShardReader:
         Raises:
             ShardError: no master, or no answer.
         """
-        end = "+" if upto is None else upto
-        (reply,) = await self._ask(("TS.RANGE", sensor.key, max(0, after + 1), end, "COUNT", count))
+        (reply,) = await self._ask(_range(sensor, after, upto, count))
         samples: Samples = reply
         return samples
 
-    async def counts(self, first: int, last: int, bucket: int) -> dict[Sensor, dict[int, int]]:
-        """How many samples each series holds from ``first`` to ``last`` (ms, both included), by start of the bucket.
+    async def pairs(self, sensor: Sensor, after: int, upto: int | None, count: int) -> tuple[int, bytes]:
+        """As :meth:`page`, but unparsed: how many samples, and their bytes (:meth:`Connection.call_pairs`).
 
         Raises:
             ShardError: no master, or no answer.
         """
-        command = ("TS.MRANGE", first, last, "ALIGN", 0, "AGGREGATION", "count", bucket)
-        (reply,) = await self._ask((*command, "FILTER", f"location={self.location}"))
+        connection = await self._connected()
+        try:
+            return await connection.call_pairs(*_range(sensor, after, upto, count))
+        except BaseException:
+            await self.close()  # also when cancelled: a reply may be under way
+            raise
+
+    async def counts(self, sensor: Sensor, first: int, last: int, bucket: int) -> dict[int, int]:
+        """How many samples a series holds from ``first`` to ``last`` (ms, both included), by start of the bucket.
+
+        A series at a time, so that no command holds up the shard for long (100 million samples a second).
+
+        Raises:
+            ShardError: no master, or no answer.
+        """
+        (reply,) = await self._ask(_count(sensor, first, last, bucket))
+        return {int(start): int(float(count)) for start, count in reply}
+
+    async def count(self, sensor: Sensor, first: int, last: int) -> int:
+        """How many samples a series holds from ``first`` to ``last`` (ms, both included).
+
+        Raises:
+            ShardError: no master, or no answer.
+        """
+        return sum((await self.counts(sensor, first, last, _ALL_TIME)).values())
+
+    async def waiting(self, after: Mapping[Sensor, int]) -> dict[Sensor, Waiting]:
+        """What each series holds later than a time (ms) of its own; one that holds nothing then is not there.
+
+        Raises:
+            ShardError: no master, or no answer.
+        """
         found = {}
-        for key, _, buckets in reply:
-            try:
-                sensor = Sensor.from_key(key.decode())
-            except ValueError:
-                continue
-            found[sensor] = {int(start): int(float(count)) for start, count in buckets}
+        for sensor, mark in after.items():
+            # in one transaction: what comes, or is dropped, in between would be counted on one side only
+            *_, replies = await self._ask(
+                ("MULTI",),
+                _range(sensor, mark, None, 1),
+                ("TS.GET", sensor.key),
+                _count(sensor, max(0, mark + 1), "+", _ALL_TIME),
+                ("EXEC",),
+            )
+            for reply in replies:
+                if isinstance(reply, BaseException):
+                    raise shard_error(reply, f"{self.location}: {sensor.key}")
+            first, last, counted = replies
+            if first and counted:
+                found[sensor] = Waiting(int(first[0][0]), int(last[0]), sum(int(float(n)) for _, n in counted))
         return found
 
     async def ends(self) -> dict[Sensor, tuple[int, int]]:
@@ -123,3 +174,11 @@ class ShardReader:
                 response_timeout=self._settings.response_timeout.total_seconds(),
             )
         return self._connection
+
+
+def _count(sensor: Sensor, first: int, last: int | str, bucket: int) -> tuple[Argument, ...]:
+    return ("TS.RANGE", sensor.key, first, last, "ALIGN", 0, "AGGREGATION", "count", bucket)
+
+
+def _range(sensor: Sensor, after: int, upto: int | None, count: int) -> tuple[Argument, ...]:
+    return ("TS.RANGE", sensor.key, max(0, after + 1), "+" if upto is None else upto, "COUNT", count)

@@ -54,6 +54,9 @@ class Keeper:
     def archived(self, location: str, ticket: int) -> None:
         pass
 
+    async def written(self, location: str, limit: float) -> None:
+        pass
+
 
 class FirstArchive:
     """The servers, filled, and the three ways."""

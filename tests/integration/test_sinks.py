@@ -50,7 +50,7 @@ async def sink(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 async def test_what_was_acknowledged_can_be_read_with_the_same_value(sink: Sink) -> None:
     values = [b"21.5", b"-0.03", b"1e-05", b"100", b"19.999999999999996"]
-    await sink.write([Points(SALON, [(T0 + 1000 * i, v) for i, v in enumerate(values)])])
+    await sink.write([Points.of(SALON, [(T0 + 1000 * i, v) for i, v in enumerate(values)])])
     assert await sink.read(SALON, T0, T0 + 10_000) == [(T0 + 1000 * i, float(v)) for i, v in enumerate(values)]
 
 
@@ -60,30 +60,30 @@ async def test_an_empty_batch_changes_nothing(sink: Sink) -> None:
 
 
 async def test_writing_again_changes_nothing_and_a_later_value_stands(sink: Sink) -> None:
-    batch = [Points(SALON, [(T0, b"21.5"), (T0 + 1000, b"21.6")])]
+    batch = [Points.of(SALON, [(T0, b"21.5"), (T0 + 1000, b"21.6")])]
     await sink.write(batch)
     await sink.write(batch)
-    await sink.write([Points(SALON, [(T0, b"22")])])
+    await sink.write([Points.of(SALON, [(T0, b"22")])])
     assert await sink.read(SALON, T0, T0 + 1000) == [(T0, 22.0), (T0 + 1000, 21.6)]
     assert await sink.counts("salon", T0, T0 + HOUR - 1, HOUR) == {SALON: {T0: 2}}
 
 
 async def test_a_batch_may_hold_several_sensors_and_each_is_found_by_its_tags(sink: Sink) -> None:
-    await sink.write([Points(SALON, [(T0, b"21.5")]), Points(CUISINE, [(T0, b"48.2")])])
+    await sink.write([Points.of(SALON, [(T0, b"21.5")]), Points.of(CUISINE, [(T0, b"48.2")])])
     assert await sink.read(SALON, T0, T0) == [(T0, 21.5)]
     assert await sink.read(CUISINE, T0, T0) == [(T0, 48.2)]
     assert await sink.read(Sensor("humidity", "cuisine", 1), T0, T0) == []
 
 
 async def test_reading_takes_both_ends_and_nothing_beyond(sink: Sink) -> None:
-    await sink.write([Points(SALON, [(T0 + i, b"1") for i in range(5)])])
+    await sink.write([Points.of(SALON, [(T0 + i, b"1") for i in range(5)])])
     assert [time for time, _ in await sink.read(SALON, T0 + 1, T0 + 3)] == [T0 + 1, T0 + 2, T0 + 3]
 
 
 async def test_counts_are_by_sensor_and_whole_bucket(sink: Sink) -> None:
     other = Sensor("air_quality", "salon", 3)
     samples = [(T0 + minute * 60_000, b"20") for minute in range(150)]
-    await sink.write([Points(SALON, samples), Points(other, samples[:61]), Points(CUISINE, samples)])
+    await sink.write([Points.of(SALON, samples), Points.of(other, samples[:61]), Points.of(CUISINE, samples)])
     counts = await sink.counts("salon", T0, T0 + 149 * 60_000, HOUR)
     assert counts == {
         SALON: {T0: 60, T0 + HOUR: 60, T0 + 2 * HOUR: 30},
@@ -95,14 +95,14 @@ async def test_counts_are_by_sensor_and_whole_bucket(sink: Sink) -> None:
 
 async def test_a_value_that_is_no_number_is_rejected_and_the_batch_can_be_taken_apart(sink: Sink) -> None:
     with pytest.raises(ArchiveRejected):
-        await sink.write([Points(SALON, [(T0, b"nan"), (T0 + 1000, b"21.5")])])
-    await sink.write([Points(SALON, [(T0 + 1000, b"21.5")])])
+        await sink.write([Points.of(SALON, [(T0, b"nan"), (T0 + 1000, b"21.5")])])
+    await sink.write([Points.of(SALON, [(T0 + 1000, b"21.5")])])
     assert await sink.read(SALON, T0, T0 + 1000) == [(T0 + 1000, 21.5)]
 
 
 async def test_names_with_accents_and_signs_come_back_as_they_were(sink: Sink) -> None:
     room = Sensor("temperature", "salle_à_manger-2", 1)
-    await sink.write([Points(room, [(T0, b"21.5")])])
+    await sink.write([Points.of(room, [(T0, b"21.5")])])
     assert await sink.read(room, T0, T0) == [(T0, 21.5)]
     assert await sink.counts("salle_à_manger-2", T0, T0 + HOUR - 1, HOUR) == {room: {T0: 1}}
 
@@ -114,7 +114,7 @@ async def test_influxdb_refuses_a_wrong_token_and_takes_up_the_right_one_from_th
     token = tmp_path / "token"
     token.write_text("wrong")
     sink = influx_sink(influxdb, tmp_path, bucket=bucket)
-    batch = [Points(SALON, [(T0, b"21.5")])]
+    batch = [Points.of(SALON, [(T0, b"21.5")])]
     with pytest.raises(ArchiveRefused, match="token is wrong"):
         await sink.write([])
     with pytest.raises(ArchiveRefused, match="token is wrong or has expired"):
@@ -130,17 +130,17 @@ async def test_influxdb_without_the_bucket_or_a_token_is_refused_and_the_message
 ) -> None:
     sink = influx_sink(influxdb, tmp_path / "a", bucket="nowhere")
     with pytest.raises(ArchiveRefused, match="'nowhere' is missing"):
-        await sink.write([Points(SALON, [(T0, b"1")])])
+        await sink.write([Points.of(SALON, [(T0, b"1")])])
     await sink.close()
     without = influx_sink(influxdb, tmp_path / "b", token_file=str(tmp_path / "none"))
     with pytest.raises(ArchiveRefused, match="no token"):
-        await without.write([Points(SALON, [(T0, b"1")])])
+        await without.write([Points.of(SALON, [(T0, b"1")])])
 
 
 async def test_an_influxdb_that_is_not_there_is_unavailable(influxdb: InfluxServer, tmp_path: Path) -> None:
     sink = influx_sink(influxdb, tmp_path, url="http://127.0.0.1:9")
     with pytest.raises(ArchiveUnavailable):
-        await sink.write([Points(SALON, [(T0, b"1")])])
+        await sink.write([Points.of(SALON, [(T0, b"1")])])
     await sink.close()
 
 
@@ -149,5 +149,5 @@ async def test_a_damaged_embedded_archive_says_what_to_do(tmp_path: Path) -> Non
     path.write_bytes(b"this is no database, and long enough to be looked at as one" * 100)
     sink = EmbeddedSink(path)
     with pytest.raises(ArchiveRefused, match="move it away"):
-        await sink.write([Points(SALON, [(T0, b"1")])])
+        await sink.write([Points.of(SALON, [(T0, b"1")])])
     await sink.close()

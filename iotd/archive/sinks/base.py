@@ -44,5 +44,17 @@ class Sink(Protocol):
             ArchiveError: it can't answer.
         """
 
+    async def incarnation(self) -> str | None:
+        """Which making of the store this is; in another one, nothing that was acknowledged before is held.
+
+        None when it can't be told: then only a verification finds out.
+
+        Raises:
+            ArchiveUnavailable, ArchiveRefused: it can't be asked now.
+        """
+
+    def mended(self) -> bool:
+        """Whether what it was refused for may have been mended since, so that trying again is worth it."""
+
     async def close(self) -> None:
         """Lets go of connections and files."""

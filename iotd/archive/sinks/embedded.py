@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,26 +31,28 @@ CREATE TABLE IF NOT EXISTS samples (
     value REAL NOT NULL,
     PRIMARY KEY (series, time)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS incarnation (id TEXT NOT NULL);  -- one row, another one in every file
 """
 
 
 class EmbeddedSink:
-    """One file, written by one thread; others may read it at any time (write-ahead log)."""
+    """One file, written and read over two connections with a thread each: neither waits for the other (WAL)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.identity = f"embedded {path}"
-        self._db: sqlite3.Connection | None = None
+        self._writer = _Database(path)
+        self._reader = _Database(path)
         self._ids: dict[Sensor, int] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="archive")
+        self._ids_of: sqlite3.Connection | None = None
 
     async def write(self, batch: Sequence[Points]) -> None:
         """See :meth:`iotd.archive.sinks.base.Sink.write`."""
-        await self._run(lambda db: self._write(db, batch))
+        await self._writer.run(lambda db: self._write(db, batch))
 
     async def counts(self, location: str, first: int, last: int, bucket: int) -> dict[Sensor, dict[int, int]]:
         """See :meth:`iotd.archive.sinks.base.Sink.counts`."""
-        rows = await self._run(
+        rows = await self._reader.run(
             lambda db: db.execute(
                 "SELECT type, sensor_id, time / ?4 * ?4, count(*) FROM series JOIN samples ON series = id "
                 "WHERE location = ?1 AND time BETWEEN ?2 AND ?3 GROUP BY 1, 2, 3",
@@ -63,7 +66,7 @@ class EmbeddedSink:
 
     async def read(self, sensor: Sensor, first: int, last: int) -> list[tuple[int, float]]:
         """See :meth:`iotd.archive.sinks.base.Sink.read`."""
-        return await self._run(
+        return await self._reader.run(
             lambda db: db.execute(
                 "SELECT time, value FROM samples WHERE time BETWEEN ? AND ? AND series = "
                 "(SELECT id FROM series WHERE type = ? AND location = ? AND sensor_id = ?) ORDER BY time",
@@ -71,45 +74,19 @@ class EmbeddedSink:
             ).fetchall()
         )
 
+    async def incarnation(self) -> str | None:
+        """See :meth:`iotd.archive.sinks.base.Sink.incarnation`: a random name that every new file gets."""
+        (found,) = await self._writer.run(lambda db: db.execute("SELECT id FROM incarnation").fetchone())
+        return str(found)
+
+    def mended(self) -> bool:
+        """See :meth:`iotd.archive.sinks.base.Sink.mended`: whether a damaged file was moved away."""
+        return not self.path.exists()
+
     async def close(self) -> None:
         """See :meth:`iotd.archive.sinks.base.Sink.close`."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown()
-
-    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, work)
-
-    def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            if self._db is None:
-                self._db = self._open()
-            return work(self._db)
-        except (sqlite3.OperationalError, OSError) as e:  # disk full, locked, no rights
-            raise ArchiveUnavailable(f"{self.path}: {e}") from None
-        except sqlite3.DatabaseError as e:
-            self._close()
-            raise ArchiveRefused(
-                f"{self.path}: the file is damaged ({e}): move it away, and what the shards still hold is archived "
-                "into a new one; `sqlite3 FILE .recover` may save the rest"
-            ) from None
-
-    def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=FULL")
-            db.executescript(_SCHEMA)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _close(self) -> None:
-        self._ids.clear()
-        if self._db is not None:
-            db, self._db = self._db, None
-            db.close()
+        await self._writer.close()
+        await self._reader.close()
 
     def _write(self, db: sqlite3.Connection, batch: Sequence[Points]) -> None:
         db.execute("BEGIN IMMEDIATE")
@@ -118,7 +95,7 @@ class EmbeddedSink:
                 series = self._id(db, points.sensor)
                 db.executemany(
                     "INSERT INTO samples VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-                    ((series, time, _number(points.sensor, time, value)) for time, value in points.samples),
+                    ((series, time, value) for time, value in _numbers(points)),
                 )
             db.execute("COMMIT")
         except BaseException:
@@ -128,6 +105,9 @@ class EmbeddedSink:
             raise
 
     def _id(self, db: sqlite3.Connection, sensor: Sensor) -> int:
+        if self._ids_of is not db:  # it may be another file
+            self._ids.clear()
+            self._ids_of = db
         if sensor not in self._ids:
             key = (sensor.type, sensor.location, sensor.sensor_id)
             db.execute(
@@ -140,11 +120,82 @@ class EmbeddedSink:
         return self._ids[sensor]
 
 
-def _number(sensor: Sensor, time: int, value: bytes) -> float:
+class _Database:
+    """A connection that is opened when it is needed, and anew when the file is another one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="archive")
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Does the work in our thread.
+
+        Raises:
+            ArchiveUnavailable: not now: disk full, locked, no rights.
+            ArchiveRefused: the file is damaged.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, work)
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown()
+
+    def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            if self._db is not None and self._file != self._found():
+                self._close()  # it was moved away: what we would write now, nobody would find
+            if self._db is None:
+                self._db = self._open()
+                self._file = self._found()
+            return work(self._db)
+        except (sqlite3.OperationalError, OSError) as e:
+            raise ArchiveUnavailable(f"{self._path}: {e}") from None
+        except sqlite3.DatabaseError as e:
+            self._close()
+            raise ArchiveRefused(
+                f"{self._path}: the file is damaged ({e}): move it away, with its -wal and -shm, and what the shards "
+                "still hold is archived into a new one; `sqlite3 FILE .recover` may save the rest"
+            ) from None
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10)
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+            db.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(
+                "INSERT INTO incarnation SELECT ? WHERE NOT EXISTS (SELECT * FROM incarnation)", (uuid.uuid4().hex,)
+            )
+            db.execute("COMMIT")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _close(self) -> None:
+        if self._db is not None:
+            db, self._db = self._db, None
+            db.close()
+
+
+def _numbers(points: Points) -> list[tuple[int, float]]:
     try:
-        number = float(value)
-    except ValueError:
-        number = float("nan")
-    if number - number != 0:  # not a number, or infinite
-        raise ArchiveRejected(f"{sensor.key} at {time}: {value!r} is not a finite number")
-    return number
+        pairs = points.numbers()
+    except ValueError as e:
+        raise ArchiveRejected(f"{points.sensor.key}: {e}") from None
+    for time, number in pairs:
+        if number - number != 0:  # not a number, or infinite
+            raise ArchiveRejected(f"{points.sensor.key} at {time}: {number} is not a finite number")
+    return pairs

@@ -1,59 +1,52 @@
-"""InfluxDB 2, through influxdb-client's asynchronous API."""
+"""InfluxDB 2, and whatever else takes line protocol at ``/api/v2/write``."""
 
 from __future__ import annotations
 
+import asyncio
+import csv
+import gzip
+import io
+import ipaddress
 import json
-import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any
+from urllib.parse import urlsplit
 
-import aiohttp
-from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
-from influxdb_client.domain.write_precision import WritePrecision
-from influxdb_client.rest import ApiException
+import structlog
 
 from iotd.archive.points import Points, lines
-from iotd.errors import (
-    ArchiveError,
-    ArchiveRefused,
-    ArchiveRejected,
-    ArchiveTooLarge,
-    ArchiveUnavailable,
-)
-from iotd.sensors import Sensor
+from iotd.archive.sinks.influxanswers import query_error, refusal, write_error
+from iotd.archive.sinks.influxhttp import Answer, InfluxHttp
+from iotd.errors import ArchiveUnavailable
+from iotd.sensors import UNITS, Sensor
 from iotd.settings import Settings
 
-_LONGEST_RETRY_AFTER_S = 600.0
+log = structlog.get_logger(__name__)
+
+_LARGEST_RESULT = 256 * 1024 * 1024
+"""Bytes of an answer to a query."""
 
 
 class InfluxSink:
-    """One bucket; a client is made when it is needed, and anew with the token read again after a refusal."""
+    """One bucket; it is made when it is missing and the token may make it."""
 
     def __init__(self, settings: Settings, url: str) -> None:
-        self._settings = settings
         self._influx = settings.influxdb
-        self._url = url
+        self._http = InfluxHttp(settings, url)
+        self._gzip = self._influx.gzip == "on" or (self._influx.gzip == "auto" and not _loopback(url))
         self.identity = f"influxdb {url} {self._influx.org}/{self._influx.bucket}"
-        self._client: InfluxDBClientAsync | None = None
 
     async def write(self, batch: Sequence[Points]) -> None:
-        """See :meth:`iotd.archive.sinks.base.Sink.write`.
-
-        The client sends one request and never a second (influxdb-client-python #492): when to try again is ours to
-        say, and what each status means is in :meth:`_error`.
-        """
-        body = lines(batch)
-        stored = await self._call(
-            lambda client: client.write_api().write(
-                bucket=self._influx.bucket, org=self._influx.org, record=body, write_precision=WritePrecision.MS
-            )
-        )
-        if not stored:
-            raise ArchiveUnavailable(
-                f"{self._url}: answered a write with neither 204 nor an error; is it an InfluxDB 2?"
-            )
+        """See :meth:`iotd.archive.sinks.base.Sink.write`."""
+        answer = await self._post(lines(batch))
+        if answer.status == 415 and self._gzip:
+            log.warning("gzip_refused", sink=self.identity, said=answer.said, effect="sent as it is from now on")
+            self._gzip = False
+            answer = await self._post(lines(batch))
+        if answer.status == 404 and "bucket" in answer.said:
+            await self._make_bucket(answer)
+        if answer.status != 204:
+            raise write_error(answer, self._http.url, self._influx)
 
     async def counts(self, location: str, first: int, last: int, bucket: int) -> dict[Sensor, dict[int, int]]:
         """See :meth:`iotd.archive.sinks.base.Sink.counts`; counted by the server."""
@@ -64,9 +57,11 @@ class InfluxSink:
               |> aggregateWindow(every: {bucket}ms, fn: count, createEmpty: false, timeSrc: "_start")
               |> keep(columns: ["_measurement", "sensor_id", "_time", "_value"])"""
         found: dict[Sensor, dict[int, int]] = {}
-        for record in await self._query(flux):
-            sensor = Sensor(record["_measurement"], location, int(record["sensor_id"]))
-            found.setdefault(sensor, {})[_ms(record["_time"]) // bucket * bucket] = int(record["_value"])
+        for kind, sensor_id, time, count in await self._columns(flux, "_measurement", "sensor_id", "_time", "_value"):
+            if kind in UNITS and sensor_id.isdigit():
+                starts = found.setdefault(Sensor(kind, location, int(sensor_id)), {})
+                start = _ms(time) // bucket * bucket
+                starts[start] = starts.get(start, 0) + int(count)
         return found
 
     async def read(self, sensor: Sensor, first: int, last: int) -> list[tuple[int, float]]:
@@ -78,95 +73,103 @@ class InfluxSink:
               |> filter(fn: (r) => r.location == {_text(sensor.location)} and r.sensor_id == "{sensor.sensor_id}")
               |> keep(columns: ["_time", "_value"])
               |> sort(columns: ["_time"])"""
-        return [(_ms(record["_time"]), float(record["_value"])) for record in await self._query(flux)]
+        return [(_ms(time), float(value)) for time, value in await self._columns(flux, "_time", "_value")]
+
+    async def query_csv(self, flux: str) -> str:
+        """The answer to a Flux query: CSV, a header before each block of tables, no annotations.
+
+        Raises:
+            ArchiveUnavailable, ArchiveRefused: not now.
+            ArchiveUnverifiable: the server answers no Flux, or the token may not read.
+        """
+        answer = await self._http.ask(
+            "POST",
+            "/api/v2/query",
+            params={"org": self._influx.org},
+            body=flux.encode(),
+            headers={"Content-Type": "application/vnd.flux", "Accept": "application/csv"},
+            limit=_LARGEST_RESULT,
+            timeout=self._influx.query_timeout.total_seconds(),
+        )
+        if answer.status != 200:
+            raise query_error(answer, self._http.url, self._influx)
+        return answer.body.decode()
+
+    async def incarnation(self) -> str | None:
+        """See :meth:`iotd.archive.sinks.base.Sink.incarnation`: the bucket's id, where the token may ask for it."""
+        answer = await self._http.ask("GET", "/api/v2/buckets", params=self._place("name"))
+        try:
+            return str(answer.json["buckets"][0]["id"])
+        except (TypeError, KeyError, IndexError):
+            return None
+
+    def mended(self) -> bool:
+        """See :meth:`iotd.archive.sinks.base.Sink.mended`: whether the token's file has changed."""
+        return self._http.token_changed
 
     async def close(self) -> None:
         """See :meth:`iotd.archive.sinks.base.Sink.close`."""
-        if self._client is not None:
-            client, self._client = self._client, None
-            await client.close()
+        await self._http.close()
 
-    # ── asking ──
-
-    async def _query(self, flux: str) -> list[dict[str, Any]]:
-        tables = await self._call(lambda client: client.query_api().query(flux, org=self._influx.org))
-        return [record.values for table in tables for record in table.records]
-
-    async def _call(self, ask: Callable[[InfluxDBClientAsync], Awaitable[Any]]) -> Any:
-        client = self._connected()
+    async def _columns(self, flux: str, *names: str) -> list[list[str]]:
+        text = await self.query_csv(flux)
         try:
-            return await ask(client)
-        except ApiException as e:
-            error = self._error(e)
-            if isinstance(error, ArchiveRefused) and client is self._client:
-                await self.close()  # the next one is made with the token as it is then
-            raise error from None
-        except (aiohttp.ClientError, OSError, TimeoutError) as e:
-            raise ArchiveUnavailable(f"{self._url}: {str(e) or 'no answer in time'}") from None
-        except RuntimeError as e:
-            # another write of ours was refused meanwhile, and has closed the client
-            raise ArchiveUnavailable(f"{self._url}: {e}") from None
+            return [[row[name] for name in names] for row in _rows(text)]
+        except KeyError as e:
+            raise ArchiveUnavailable(f"{self._http.url}: the answer to a query has no column {e}") from None
 
-    def _connected(self) -> InfluxDBClientAsync:
-        if self._client is None:
-            self._client = InfluxDBClientAsync(
-                url=self._url,
-                token=self._token(),
-                org=self._influx.org,
-                timeout=round(self._influx.timeout.total_seconds() * 1000),
-                enable_gzip=False,
-            )
-        return self._client
+    async def _post(self, body: bytes) -> Answer:
+        headers = {"Content-Type": "text/plain; charset=utf-8"}
+        if self._gzip and body:
+            # 12 times smaller at level 1; in a thread, because it takes milliseconds and lets go of the interpreter
+            body = await asyncio.to_thread(gzip.compress, body, 1)
+            headers["Content-Encoding"] = "gzip"
+        params = {**self._place("bucket"), "precision": "ms"}
+        return await self._http.ask("POST", "/api/v2/write", params=params, body=body, headers=headers)
 
-    def _token(self) -> str:
-        if self._influx.token is not None:
-            return self._influx.token.get_secret_value()
-        path = self._influx.token_file or self._settings.stack_token
+    async def _make_bucket(self, missing: Answer) -> None:
+        influx, url = self._influx, self._http.url
+        found = await self._http.ask("GET", "/api/v2/orgs", params={"org": influx.org})
         try:
-            return path.read_text().strip()
-        except OSError as e:
-            raise ArchiveRefused(
-                f"{self._url}: no token: {path} can't be read ({e.strerror}); set influxdb.token_file or influxdb.token"
-            ) from None
+            org = found.json["orgs"][0]["id"]
+        except (TypeError, KeyError, IndexError):
+            raise refusal(missing, url, influx) from None  # the token may not look, so it may not make one either
+        keep = round(influx.bucket_retention.total_seconds()) if influx.bucket_retention else 0
+        rules = [{"type": "expire", "everySeconds": keep}]
+        wanted = {"orgID": org, "name": influx.bucket, "retentionRules": rules}
+        made = await self._http.ask(
+            "POST", "/api/v2/buckets", body=json.dumps(wanted).encode(), headers={"Content-Type": "application/json"}
+        )
+        if made.status == 422 and "already exists" in made.said:
+            raise ArchiveUnavailable(f"{url}: the bucket {influx.bucket!r} is being made")
+        if made.status != 201:
+            raise refusal(missing, url, influx)
+        log.info("bucket_made", sink=self.identity, keeps=str(influx.bucket_retention or "for ever"))
+        raise ArchiveUnavailable(f"{url}: the bucket {influx.bucket!r} was missing and has been made")
 
-    def _error(self, e: ApiException) -> ArchiveError:
-        status, said = e.status, _said(e)
-        where = f"{self._url} answered {status}"
-        if status == 401:
-            return ArchiveRefused(f"{where}: {said}; the token is wrong or has expired: check influxdb.token_file")
-        if status == 403:
-            return ArchiveRefused(f"{where}: {said}; the token may not use the bucket {self._influx.bucket!r}")
-        if status == 404:
-            place = f"organisation {self._influx.org!r} or bucket {self._influx.bucket!r}"
-            return ArchiveRefused(f"{where}: {said}; {place} is missing: make it, or check influxdb.org and .bucket")
-        if status == 413:
-            return ArchiveTooLarge(f"{where}: {said}")
-        if status in (400, 422):
-            dropped = re.search(r"dropped=(\d+)", said) if status == 422 else None
-            return ArchiveRejected(f"{where}: {said}", int(dropped[1]) if dropped else None)
-        return ArchiveUnavailable(f"{where}: {said}", _retry_after(e))
+    def _place(self, bucket: str) -> dict[str, str]:
+        return {"org": self._influx.org, bucket: self._influx.bucket}
 
 
-def _said(e: ApiException) -> str:
+def _rows(text: str) -> Iterator[dict[str, str]]:
+    names: list[str] | None = None
+    for row in csv.reader(io.StringIO(text)):
+        if not row:
+            names = None  # an empty line ends a block of tables; the next one has a header of its own
+        elif names is None:
+            names = row
+        elif "error" in names:  # what went wrong after the answer had begun
+            raise ArchiveUnavailable(f"the query broke off: {row[names.index('error')]}")
+        else:
+            yield dict(zip(names, row, strict=False))
+
+
+def _loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
     try:
-        return str(json.loads(e.body)["message"])
-    except (TypeError, ValueError, KeyError):
-        return str(e.reason or "no reason")
-
-
-def _retry_after(e: ApiException) -> float | None:
-    """Seconds, from either form of the header (RFC 9110, 10.2.3)."""
-    text = (e.headers or {}).get("Retry-After")
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return min(max(0.0, seconds), _LONGEST_RETRY_AFTER_S)
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _text(value: str) -> str:
@@ -177,5 +180,5 @@ def _time(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _ms(time: datetime) -> int:
-    return round(time.timestamp() * 1000)
+def _ms(time: str) -> int:
+    return round(datetime.fromisoformat(time).timestamp() * 1000)

@@ -1,0 +1,167 @@
+"""Points that the archive refuses for good: kept in the dead-letter file, and sent again on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from iotd.archive.points import Points
+from iotd.archive.sinks.base import Sink
+from iotd.archive.watermarks import Watermarks
+from iotd.errors import ArchiveRejected, ArchiveTooLarge, ArchiveUnavailable
+from iotd.pipeline.deadletter import DeadLetters
+from iotd.sensors import Sensor
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 1000
+_NEAR_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What became of the dead letters: points that the archive has now, and those that it refuses still.
+
+    Attributes:
+        foreign: lines in the file that are another archive's, or nothing we wrote; they stay as they are.
+    """
+
+    accepted: int
+    refused: int
+    foreign: int
+
+
+class Rejects:
+    """The dead-letter file of one sink."""
+
+    def __init__(self, sink: Sink, letters: DeadLetters, watermarks: Watermarks) -> None:
+        self._sink = sink
+        self._letters = letters
+        self._watermarks = watermarks
+        self._turn = asyncio.Lock()
+
+    @property
+    def count(self) -> int:
+        """Points put into the file since the start."""
+        return self._letters.count
+
+    async def add(self, batch: Sequence[Points], reason: str) -> None:
+        """Puts points into the file; one that was refused before is there already.
+
+        Raises:
+            ArchiveUnavailable: the file can't be written, so that the points may not be passed.
+        """
+        async with self._turn:
+            try:
+                count = await asyncio.to_thread(self._add, batch, reason)
+            except OSError as e:
+                raise ArchiveUnavailable(f"{self._letters.path}: can't be written ({e.strerror})") from None
+        if count:
+            log.warning(
+                "archive_rejected",
+                sink=self._sink.identity,
+                count=count,
+                reason=reason,
+                kept=str(self._letters.path),
+                hint="`iotd archive retry-rejected` sends them again",
+            )
+
+    async def retry(self) -> Retried:
+        """Sends all again; what the archive takes leaves the file, and its times become dirty.
+
+        Raises:
+            ArchiveUnavailable, ArchiveRefused: not now; nothing was changed, or a part of it, which is no harm.
+        """
+        async with self._turn:
+            letters = await asyncio.to_thread(self._read)
+            ours = [letter for letter in letters if letter.points is not None]
+            refused: list[_Letter] = []
+            for n in range(0, len(ours), _AT_ONCE):
+                refused += await self._send(ours[n : n + _AT_ONCE])
+            await asyncio.to_thread(self._forget, letters, ours, refused)
+        log.info("rejected_retried", accepted=len(ours) - len(refused), refused=len(refused))
+        return Retried(len(ours) - len(refused), len(refused), len(letters) - len(ours))
+
+    async def _send(self, letters: Sequence[_Letter]) -> list[_Letter]:
+        # returns those that are refused again
+        try:
+            await self._sink.write([letter.points for letter in letters if letter.points is not None])
+        except (ArchiveRejected, ArchiveTooLarge):
+            if len(letters) == 1:
+                return list(letters)
+            middle = len(letters) // 2
+            return await self._send(letters[:middle]) + await self._send(letters[middle:])
+        return []
+
+    def _add(self, batch: Sequence[Points], reason: str) -> int:
+        count = 0
+        for points in batch:
+            known = self._watermarks.rejected(self._sink.identity, points.sensor, points.first, points.last)
+            new = [sample for sample in points.samples() if sample[0] not in known]
+            letters = [_letter(self._sink.identity, points.sensor, time, value) for time, value in new]
+            count += self._letters.add(letters, reason)
+            self._watermarks.reject(self._sink.identity, [(points.sensor, time) for time, _ in new])
+        return count
+
+    def _read(self) -> list[_Letter]:
+        try:
+            lines = self._letters.path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        return [_Letter(line, _points(line, self._sink.identity)) for line in lines if line.strip()]
+
+    def _forget(self, letters: Sequence[_Letter], sent: Sequence[_Letter], refused: Sequence[_Letter]) -> None:
+        gone = {id(letter) for letter in sent} - {id(letter) for letter in refused}
+        if not gone:
+            return
+        taken = [letter.points for letter in sent if letter.points is not None and id(letter) in gone]
+        # what a shard holds at these times by now is what stands: it is archived once more
+        for location, first, last in _spans(taken):
+            self._watermarks.mark_dirty(location, first, last)
+        self._letters.replace(letter.line for letter in letters if id(letter) not in gone)
+        self._watermarks.accept(self._sink.identity, [(points.sensor, points.first) for points in taken])
+
+
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    line: str
+    points: Points | None
+
+
+def _letter(sink: str, sensor: Sensor, time: int, value: bytes) -> dict[str, Any]:
+    text = value.decode()
+    return {"sink": sink, "key": sensor.key, "time": time, "value": text}
+
+
+def _points(line: str, sink: str) -> Points | None:
+    try:
+        said = json.loads(line)
+        if said["sink"] != sink:
+            return None
+        return Points.of(Sensor.from_key(said["key"]), [(int(said["time"]), str(said["value"]).encode())])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _spans(taken: Sequence[Points]) -> Iterator[tuple[str, int, int]]:
+    """(location, first, last) of times that lie near each other."""
+    open_: dict[str, tuple[int, int]] = {}
+    for location, time in sorted((points.sensor.location, points.first) for points in taken):
+        first, last = open_.get(location, (time, time))
+        if time - last > _NEAR_MS:
+            yield location, first, last
+            first = time
+        open_[location] = (first, time)
+    for location, (first, last) in open_.items():
+        yield location, first, last
+
+
+def dead_letters(state: Path) -> DeadLetters:
+    """The archive's dead-letter file in a state directory."""
+    return DeadLetters(state / "dead-letters" / "archive.jsonl")
