@@ -107,7 +107,9 @@ class Delivery:
             async with self._trial:
                 if self._failures:
                     if (pause := self.pause) > _PATIENCE_S:
-                        raise ArchiveUnavailable(self.outage.reason or f"{self.sink.identity} is not tried for {pause:.0f} s")
+                        raise ArchiveUnavailable(
+                            self.outage.reason or f"{self.sink.identity} is not tried for {pause:.0f} s"
+                        )
                     await asyncio.sleep(pause)
                     yield
                     return

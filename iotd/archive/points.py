@@ -52,8 +52,8 @@ class Points:
 
     def samples(self) -> list[tuple[int, bytes]]:
         """(time in ms, value) pairs."""
-        parts = self._parts()
-        return [(time, value[1:]) for time, value in zip(map(int, parts[0::2]), parts[1::2], strict=True)]
+        parts = self._parts(_VALUE)
+        return list(zip(map(int, parts[0::2]), parts[1::2], strict=True))
 
     def numbers(self) -> list[tuple[int, float]]:
         """(time in ms, value) pairs, the values as numbers.
@@ -61,7 +61,7 @@ class Points:
         Raises:
             ValueError: a value is not a number.
         """
-        parts = self._parts()
+        parts = self._parts(_VALUE)
         return list(zip(map(int, parts[0::2]), map(float, parts[1::2]), strict=True))
 
     def lines(self) -> bytes:
@@ -69,15 +69,16 @@ class Points:
 
         https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
         """
-        parts = self._parts()
+        parts = self._parts(b"\r\n")
         parts[0::2], parts[1::2] = parts[1::2], parts[0::2]
         # "+value time +value time": a plus after a blank is where a line begins, one within a number (1E+20) is not
         text = b"".join((b" ", b" ".join(parts)))
         return text.replace(b" +", b"\n" + _head(self.sensor))[1:]
 
-    def _parts(self) -> list[bytes]:
-        # time, +value, time, +value …
-        return self.resp[len(_TIME) : -2].replace(b"\r\n" + _TIME, b"\r\n").split(b"\r\n")
+    def _parts(self, before_value: bytes) -> list[bytes]:
+        # time, value, time, value …
+        text = self.resp[len(_TIME) : -2].replace(b"\r\n" + _TIME, b"\r\n")
+        return text.replace(before_value, b"\r\n").split(b"\r\n")
 
 
 def halves(batch: Sequence[Points]) -> tuple[list[Points], list[Points]]:

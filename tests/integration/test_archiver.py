@@ -227,12 +227,12 @@ async def test_verification_finds_what_the_archive_lost_and_repair_brings_it_bac
 
 
 async def test_deep_verification_finds_a_value_that_differs(rig: Rig) -> None:
-    await rig.load(T0, 100)
+    await rig.load(T0, 5000)
     async with rig.archiver() as archiver:
         await archiver.cycle()
         await archiver.cycle()  # the verification that follows on the first pass is over
         with sqlite3.connect(rig.sink.path) as db:
-            db.execute("UPDATE samples SET value = 999 WHERE series = 2 AND time = ?", (T0 + 50_000,))
+            db.execute("UPDATE samples SET value = 999 WHERE series = 2 AND time = ?", (T0 + 4_000_000,))
         db.close()
         assert (await archiver.verify(deep=False, repair=False))["salon"].gaps == []
         (gap,) = (await archiver.verify(deep=True, repair=False))["salon"].gaps

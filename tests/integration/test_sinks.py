@@ -13,7 +13,7 @@ from iotd.archive.points import Points
 from iotd.archive.sinks.base import Sink
 from iotd.archive.sinks.embedded import EmbeddedSink
 from iotd.archive.sinks.influxdb import InfluxSink
-from iotd.errors import ArchiveRefused, ArchiveRejected, ArchiveUnavailable
+from iotd.errors import ArchiveRefused, ArchiveRejected, ArchiveUnavailable, ArchiveUnverifiable
 from iotd.sensors import Sensor
 from tests.servers.influxdb import InfluxServer
 from tests.servers.system import make_settings
@@ -125,16 +125,54 @@ async def test_influxdb_refuses_a_wrong_token_and_takes_up_the_right_one_from_th
     await sink.close()
 
 
-async def test_influxdb_without_the_bucket_or_a_token_is_refused_and_the_message_names_it(
+async def test_influxdb_makes_the_missing_bucket_where_the_token_may_and_says_so(
     influxdb: InfluxServer, tmp_path: Path
 ) -> None:
-    sink = influx_sink(influxdb, tmp_path / "a", bucket="nowhere")
-    with pytest.raises(ArchiveRefused, match="'nowhere' is missing"):
+    bucket = f"b{uuid.uuid4().hex}"
+    sink = influx_sink(influxdb, tmp_path, bucket=bucket, bucket_retention="3650d")
+    assert await sink.incarnation() is None
+    with pytest.raises(ArchiveUnavailable, match="was missing and has been made"):
         await sink.write([Points.of(SALON, [(T0, b"1")])])
+    await sink.write([Points.of(SALON, [(T0, b"1")])])
+    assert await sink.read(SALON, T0, T0) == [(T0, 1.0)]
+    first = await sink.incarnation()
+    influxdb.drop_bucket(bucket)
+    influxdb.make_bucket(bucket)
+    assert first is not None
+    assert await sink.incarnation() not in (None, first)
     await sink.close()
-    without = influx_sink(influxdb, tmp_path / "b", token_file=str(tmp_path / "none"))
-    with pytest.raises(ArchiveRefused, match="no token"):
-        await without.write([Points.of(SALON, [(T0, b"1")])])
+
+
+async def test_what_is_missing_or_not_allowed_is_refused_and_the_message_names_it(
+    influxdb: InfluxServer, tmp_path: Path
+) -> None:
+    bucket = influxdb.make_bucket(f"b{uuid.uuid4().hex}")
+    writes, reads = influxdb.make_token(bucket, "write"), influxdb.make_token(bucket, "read")
+    for name, token, match, over in (
+        ("a", writes, "'nowhere' is missing", {"bucket": "nowhere"}),
+        ("b", writes, "no organisation 'nobody'", {"org": "nobody"}),
+        ("c", reads, "may not use the bucket", {"bucket": bucket}),
+        ("d", None, "no token", {"token_file": str(tmp_path / "none")}),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "token").write_text(token or "")
+        sink = influx_sink(influxdb, tmp_path / name, **over)
+        with pytest.raises(ArchiveRefused, match=match):
+            await sink.write([Points.of(SALON, [(T0, b"1")])])
+        await sink.close()
+
+
+async def test_a_token_that_may_only_write_archives_and_can_not_be_verified_with(
+    influxdb: InfluxServer, tmp_path: Path
+) -> None:
+    bucket = influxdb.make_bucket(f"b{uuid.uuid4().hex}")
+    (tmp_path / "token").write_text(influxdb.make_token(bucket, "write"))
+    sink = influx_sink(influxdb, tmp_path, bucket=bucket)
+    await sink.write([Points.of(SALON, [(T0, b"1")])])
+    with pytest.raises(ArchiveUnverifiable, match="may write the bucket"):
+        await sink.counts("salon", T0, T0 + HOUR - 1, HOUR)
+    assert await sink.incarnation() is None
+    await sink.close()
 
 
 async def test_an_influxdb_that_is_not_there_is_unavailable(influxdb: InfluxServer, tmp_path: Path) -> None:

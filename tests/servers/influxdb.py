@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,23 +59,43 @@ class InfluxServer:
         blocking(self._make_bucket(name))
         return name
 
+    def make_token(self, bucket: str, *actions: str) -> str:
+        """Makes a token that may do only this ("read", "write") to one bucket."""
+        return blocking(self._make_token(bucket, actions))
+
     def drop_bucket(self, name: str) -> None:
         """Deletes a bucket with all that is in it."""
         blocking(self._drop_bucket(name))
 
     async def _make_bucket(self, name: str) -> None:
         async with self._session() as session:
-            async with session.get("/api/v2/orgs", params={"org": self.org}) as response:
-                org = (await response.json())["orgs"][0]["id"]
-            async with session.post("/api/v2/buckets", json={"orgID": org, "name": name}) as response:
+            wanted = {"orgID": await self._org(session), "name": name}
+            async with session.post("/api/v2/buckets", json=wanted) as response:
                 assert response.status == 201, await response.text()
 
     async def _drop_bucket(self, name: str) -> None:
         async with self._session() as session:
-            async with session.get("/api/v2/buckets", params={"org": self.org, "name": name}) as response:
-                bucket = (await response.json())["buckets"][0]["id"]
+            bucket = await self._bucket(session, name)
             async with session.delete(f"/api/v2/buckets/{bucket}") as response:
                 assert response.status == 204, await response.text()
+
+    async def _make_token(self, bucket: str, actions: Sequence[str]) -> str:
+        async with self._session() as session:
+            resource = {"type": "buckets", "id": await self._bucket(session, bucket)}
+            wanted = {
+                "orgID": await self._org(session),
+                "permissions": [{"action": action, "resource": resource} for action in actions],
+            }
+            async with session.post("/api/v2/authorizations", json=wanted) as response:
+                return str((await response.json())["token"])
+
+    async def _org(self, session: aiohttp.ClientSession) -> str:
+        async with session.get("/api/v2/orgs", params={"org": self.org}) as response:
+            return str((await response.json())["orgs"][0]["id"])
+
+    async def _bucket(self, session: aiohttp.ClientSession, name: str) -> str:
+        async with session.get("/api/v2/buckets", params={"org": self.org, "name": name}) as response:
+            return str((await response.json())["buckets"][0]["id"])
 
     def _session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(self.url, headers={"Authorization": f"Token {self.token}"})

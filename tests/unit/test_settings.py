@@ -126,10 +126,11 @@ def test_environment_wins_over_secrets_these_over_the_file_and_overrides_over_al
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(secrets))
     monkeypatch.setenv("IOTD_INFLUXDB__ORG", "from the environment")
     monkeypatch.setenv("IOTD_SENSORS__PER_TYPE", "7")
-    lines = "\n".join(f'{name} = "from the file"' for name in ("org", "bucket", "username", "url"))
+    lines = "\n".join(f'{name} = "from the file"' for name in ("org", "bucket", "username", "token"))
     settings = read(config, f"[influxdb]\n{lines}\n", influxdb={"username": "from the call"})
     said = settings.influxdb
-    assert (said.org, said.bucket, said.username, said.url) == (
+    assert said.token is not None
+    assert (said.org, said.bucket, said.username, said.token.get_secret_value()) == (
         *("from the environment", "from the secret", "from the call", "from the file"),
     )
     assert settings.sensors.per_type == 7
