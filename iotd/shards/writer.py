@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -121,25 +122,22 @@ class Writer:
 
     async def _session(self, belief: Belief) -> None:
         address = belief.address
-        data = await self._open(address)
-        try:
+        async with together() as group, AsyncExitStack() as connections:
+            group.create_task(self._until_moved(address))  # from the first moment: a node that hangs must not hold us
+            data = await self._open(address)
+            connections.push_async_callback(data.close)
             control = await self._open(address)
-            try:
-                await self._same_master(data, control)
-                if not self._series_made:
-                    await make_series(control, self._roster, self._settings.redis)
-                    self._series_made = True
-                fence = await self._take_up(control)
-                window = _Window(self._settings.writer.in_flight)
-                async with together() as group:
-                    group.create_task(self._send(data, window))
-                    group.create_task(self._receive(data, window))
-                    group.create_task(fence.keep_confirming())
-                    group.create_task(self._until_moved(address))
-            finally:
-                await control.close()
-        finally:
-            await data.close()
+            connections.push_async_callback(control.close)
+            await self._same_master(data, control)
+            if not self._series_made:
+                await make_series(control, self._roster, self._settings.redis)
+                self._series_made = True
+            fence = await self._take_up(control)
+            window = _Window(self._settings.writer.in_flight)
+            async with together() as work:
+                work.create_task(self._send(data, window))
+                work.create_task(self._receive(data, window))
+                work.create_task(fence.keep_confirming())
 
     async def _open(self, address: Address) -> Connection:
         redis = self._settings.redis
