@@ -132,7 +132,7 @@ class Sentinel(Credentials):
     timeout: Period = timedelta(milliseconds=500)
     poll_interval: Period = timedelta(seconds=5)
     """Polling is the backstop; what happens is heard by Pub/Sub."""
-    probe_interval: Period = timedelta(milliseconds=20)
+    probe_interval: Period = timedelta(milliseconds=10)
     """Time between two looks at the nodes' roles while a master is in doubt."""
     quorum: Annotated[int, Field(ge=1)] = 2
     down_after: Period = timedelta(milliseconds=1000)
