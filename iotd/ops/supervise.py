@@ -11,6 +11,7 @@ from time import monotonic
 import structlog
 
 from iotd.errors import IotdError
+from iotd.ops.tasks import Group
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +73,7 @@ class Supervisor:
 class Tasks:
     """Supervised tasks by name, in one group; each can be stopped, and another started in its place."""
 
-    def __init__(self, group: asyncio.TaskGroup, supervisor: Supervisor) -> None:
+    def __init__(self, group: Group, supervisor: Supervisor) -> None:
         self._group = group
         self._supervisor = supervisor
         self._running: dict[str, asyncio.Task[None]] = {}

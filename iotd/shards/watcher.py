@@ -13,6 +13,7 @@ import structlog
 
 from iotd.errors import IotdError, ShardMisconfigured
 from iotd.ops.outage import Outage
+from iotd.ops.tasks import Group, together
 from iotd.settings.tree import Tree
 from iotd.settings.values import Address
 from iotd.shards.connection import Connection
@@ -99,7 +100,7 @@ class Watcher:
     async def run(self) -> None:
         """Watches until cancelled."""
         try:
-            async with asyncio.TaskGroup() as group:
+            async with together() as group:
                 for sentinel in self._sentinels:
                     group.create_task(self._listen(sentinel), name=f"listen {sentinel.node.name}")
                     group.create_task(self._ask(sentinel), name=f"ask {sentinel.node.name}")
@@ -156,7 +157,7 @@ class Watcher:
             hint=f'if it is one of ours under another address, set topology.address_map."{address}"',
         )
 
-    async def _keep_probing(self, group: asyncio.TaskGroup) -> None:
+    async def _keep_probing(self, group: Group) -> None:
         # nodes may be met on the way; each is probed by a task of its own, so that one that hangs delays no other
         while True:
             for address in self.roles:
