@@ -77,6 +77,9 @@ def _show(settings: Settings, shards: list[ShardView], daemon: Any) -> None:
     for said in daemon["shards"]:
         if said["trouble"]:
             out.print(f"{said['location']}: {bad(said['trouble'])}")
+        elif move := said["last_move"]:
+            why = f": {move['reason']}" if move["reason"] else ""
+            out.print(f"{said['location']}: writes went over from {move['source']} to {move['target']}{why}")
     if daemon["spool_failing"]:
         out.print(bad(f"the spool can't be written: {daemon['spool_failing']}") + "; sources wait")
     out.print(f"daemon: {daemon['phase']} since {daemon['started']}, " + _archive(daemon["archive"]))

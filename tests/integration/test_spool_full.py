@@ -1,0 +1,63 @@
+"""A spool at its limit while no replica is there: the sources wait, or the master's own fsync is enough."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import FreshSystem
+from tests.servers.checker import all_there
+from tests.servers.daemon import running_daemon
+from tests.servers.system import until
+
+SMALL: dict[str, Any] = {"sensors": {"interval": "10ms"}, "redis": {"retention": "3650d"}}
+
+
+@pytest.mark.parametrize("on_full", ["block", "confirm_on_master"])
+async def test_at_the_spools_limit_the_setting_decides_and_nothing_is_lost(
+    fresh_system: FreshSystem, on_full: str
+) -> None:
+    system = fresh_system(**SMALL, spool={"limit": "100KB", "keep": "0", "on_full": on_full})
+    with running_daemon(system.settings) as daemon:
+        await daemon.running()
+        await daemon.writes("salon")
+        await system.stack.stop("redis-salon-replica")
+
+        async def handed() -> int:
+            return int((await daemon.status())["shards"][0]["handed"])
+
+        async def waiting() -> int:
+            return int((await daemon.status())["shards"][0]["depth"]["bytes"])
+
+        if on_full == "block":
+            seen: list[int] = []
+
+            async def full() -> bool:
+                seen.append(await handed())
+                # a hundred readings a second and sensor would have come between two looks
+                return await waiting() > 60_000 and len(seen) > 10 and len(set(seen[-10:])) == 1
+
+            await until(full, 30, "the sources wait")
+            assert daemon.events("confirmed_on_master_only") == []
+        else:
+
+            async def warned() -> bool:
+                return bool(daemon.events("confirmed_on_master_only"))
+
+            await until(warned, 30, "it says that it confirms on the master alone")
+            before = await handed()
+
+            async def more() -> bool:
+                return await handed() > before + 10_000
+
+            await until(more, 30, "the sources go on beyond the limit")
+        await system.stack.start("redis-salon-replica")
+        before = await handed()
+
+        async def goes_on() -> bool:
+            return await handed() > before and await waiting() < 65_537 * 2
+
+        await until(goes_on, 30, "the spool drains")
+        assert await daemon.stop() == 0
+    await all_there(system, "salon")
