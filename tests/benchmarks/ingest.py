@@ -1,0 +1,215 @@
+"""Ingest: readings into shards with a replica, the full way, beside what the server takes at best and what others do.
+
+- ``bare``: TS.MADD bytes packed ahead, pipelined over a blocking socket, replies parsed by hiredis: the server's limit.
+- ``iotd``: simulator, spool (fsync), writer, fence; counted when master and replica have all of it on disk.
+- ``redis-py``, ``coredis``: their own TS.MADD of a hundred readings, one after the other, acknowledged by the master
+  alone. A part of the readings only, for it takes long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import coredis
+import hiredis
+import numpy as np
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from iotd.pipeline.queue import Queue
+from iotd.sensors import Batch, Roster
+from iotd.settings import Address, Settings
+from iotd.shards.series import make_series
+from iotd.shards.service import ShardService
+from iotd.sources.signal import Signal
+from iotd.sources.simulator import Simulator
+from iotd.wire import Packer
+from tests.benchmarks.frame import Benchmark, Case
+from tests.servers.ports import port_block
+from tests.servers.system import System, make_settings, start_system, stop_system
+
+LOCATIONS = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
+PER_TYPE = 100
+TIMES = 3_000
+"""Seconds of readings: with 300 sensors 900,000 in each shard."""
+_NOW = 1_790_000_000_000
+_PEER_PART = 10
+_PEER_AT_ONCE = 100
+_WINDOW = 4
+_CHUNK = 16
+"""Times in one chunk of ``bare``."""
+
+Samples = list[tuple[bytes | str | memoryview, int | str, int | float | str]]
+"""(key, ms, value), typed as coredis takes them."""
+
+
+class StoppedClock:
+    """It is always the same time."""
+
+    def now(self) -> int:
+        return _NOW
+
+    async def sleep(self, ms: float) -> None:
+        await asyncio.sleep(3600)
+
+
+class Ingest:
+    """Shards, emptied before each run, and the ways into them."""
+
+    def __init__(self, system: System, folder: Path) -> None:
+        self._system = system
+        self._folder = folder
+        self._settings = system.settings
+        self._rosters = {name: Roster.of(name, self._settings.sensors.types, PER_TYPE) for name in self.locations}
+        self._times = np.arange(_NOW - TIMES * 1000 + 1000, _NOW + 1, 1000, dtype=np.int64)
+        self._chunks = {name: list(self._packed(roster)) for name, roster in self._rosters.items()}
+
+    @property
+    def locations(self) -> Sequence[str]:
+        return self._settings.locations
+
+    def _master(self, location: str) -> Address:
+        return self._system.topology.shard(location).master.address
+
+    def _packed(self, roster: Roster) -> list[tuple[bytes, int]]:
+        values = Signal(self._settings.simulator.seed, roster).values(self._times)
+        packer, n = Packer(roster), len(roster)
+        chunks = []
+        for start in range(0, len(self._times), _CHUNK):
+            times = self._times[start : start + _CHUNK]
+            series = np.tile(np.arange(n, dtype=np.int32), len(times))
+            batch = Batch(roster, series, np.repeat(times, n), values[start : start + _CHUNK].ravel())
+            packed = packer.pack(batch)
+            chunks.append((packed.payload, packed.commands))
+        return chunks
+
+    async def empty(self) -> None:
+        """Every shard holds empty series, and its replica has them."""
+        for location, roster in self._rosters.items():
+            async with self._system.connection(f"redis-{location}-master") as link:
+                await link.call("FLUSHALL")
+                await make_series(link, roster, self._settings.redis)
+                await link.call("WAITAOF", 1, 1, 5000)
+
+    # ── the ways ──
+
+    async def bare(self) -> int:
+        """One thread per shard, so that none waits for another."""
+        ways = (asyncio.to_thread(self._bare, self._master(name), self._chunks[name]) for name in self.locations)
+        return sum(await asyncio.gather(*ways))
+
+    def _bare(self, address: Address, chunks: Sequence[tuple[bytes, int]]) -> int:
+        with socket.create_connection(address) as link:
+            reader = hiredis.Reader()
+            owed = [0]
+
+            def receive(upto: int) -> None:
+                while owed[0] > upto:
+                    reader.feed(link.recv(1 << 18))
+                    while (reply := reader.gets()) is not False:
+                        assert isinstance(reply, list), reply
+                        owed[0] -= 1
+
+            for payload, commands in chunks:
+                link.sendall(payload)
+                owed[0] += commands
+                receive(_WINDOW * commands)
+            receive(0)
+        return len(self._times) * 3 * PER_TYPE
+
+    async def iotd(self) -> int:
+        """Everything but the event loop is made anew, as at a start of the daemon."""
+        state = Path(tempfile.mkdtemp(dir=self._folder))
+        queue = Queue(self._settings, state, self._rosters.values())
+        shards = [
+            ShardService(shard, self._rosters[shard.location], queue, self._settings, state, late=_nobody)
+            for shard in self._system.topology.shards
+        ]
+        sources = [Simulator(self._settings, roster, queue, StoppedClock()) for roster in self._rosters.values()]
+        tasks = [asyncio.create_task(shard.run()) for shard in shards]
+        try:
+            done = await asyncio.gather(*(source.history(TIMES / 86_400) for source in sources))
+            await queue.drained()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await queue.close()
+        assert sum(done) == len(self.locations) * len(self._times) * 3 * PER_TYPE
+        return sum(done)
+
+    async def redis_py(self) -> int:
+        """A client per shard."""
+        return await self._peers(self._redis_py)
+
+    async def _redis_py(self, address: Address, samples: Samples) -> None:
+        client = redis.asyncio.Redis(host=address.host, port=address.port, protocol=2, retry=Retry(NoBackoff(), 0))
+        async with client:
+            series = client.ts()
+            for start in range(0, len(samples), _PEER_AT_ONCE):
+                await series.madd(samples[start : start + _PEER_AT_ONCE])
+
+    async def coredis(self) -> int:
+        """A client per shard."""
+        return await self._peers(self._coredis)
+
+    async def _coredis(self, address: Address, samples: Samples) -> None:
+        client: coredis.Redis[bytes] = coredis.Redis(host=address.host, port=address.port)
+        async with client:
+            for start in range(0, len(samples), _PEER_AT_ONCE):
+                await client.timeseries.madd(samples[start : start + _PEER_AT_ONCE])
+
+    async def _peers(self, write: Callable[[Address, Samples], Awaitable[None]]) -> int:
+        parts = {name: self._samples(roster) for name, roster in self._rosters.items()}
+        await asyncio.gather(*(write(self._master(name), samples) for name, samples in parts.items()))
+        return sum(map(len, parts.values()))
+
+    def _samples(self, roster: Roster) -> Samples:
+        times = self._times[: TIMES // _PEER_PART]
+        values = Signal(self._settings.simulator.seed, roster).values(times).tolist()
+        keys = [sensor.key for sensor in roster]
+        return [
+            (key, time, value)
+            for time, row in zip(times.tolist(), values, strict=True)
+            for key, value in zip(keys, row, strict=True)
+        ]
+
+
+async def _nobody(location: str, first: int, last: int) -> None:
+    """There is no archive that could have passed them."""
+
+
+def _settings(folder: Path, first: int, locations: Sequence[str]) -> Settings:
+    return make_settings(
+        folder,
+        first,
+        locations,
+        sensors={"per_type": PER_TYPE},
+        redis={"retention": "3650d"},
+        archive={"sink": "none"},
+    )
+
+
+async def _cases(locations: Sequence[str]) -> AsyncIterator[Sequence[Case]]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="iotd-bench-")))
+        system = start_system(_settings(folder, stack.enter_context(port_block()), locations))
+        stack.callback(stop_system, system)
+        ways = Ingest(system, folder)
+        yield [
+            Case("bare", "TS.MADD packed ahead", ways.bare, ways.empty),
+            Case("iotd", "simulator, spool, writer, fence", ways.iotd, ways.empty),
+            Case("redis-py", "madd of 100", ways.redis_py, ways.empty),
+            Case("coredis", "madd of 100", ways.coredis, ways.empty),
+        ]
+
+
+INGEST_ONE = Benchmark("ingest-1", "readings into one shard with a replica", "readings", partial(_cases, LOCATIONS[:1]))
+INGEST_FIVE = Benchmark("ingest-5", "readings into five shards with replicas", "readings", partial(_cases, LOCATIONS))
