@@ -26,6 +26,10 @@ SEED    ?= 0
 chaos: $(VENV)/.develops ## inject faults for MINUTES=10 (SEED=0: a new one) and count what was lost
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
+bench: $(VENV)/.develops influxd ## measure beside the peers and the limits (ARGS="ingest-1 --rounds 3")
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+	$(BIN)/python -m tests.benchmarks.failover
+
 influxd:            ## build a real influxd into the user's cache (go, cargo, clang, pkg-config; minutes, once)
 	@bash tests/servers/influxd/build.sh
 
@@ -52,5 +56,5 @@ $(VENV)/.runs: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.develops: pyproject.toml | $(VENV)/bin/python
 	@echo "installing iotd with its test and development tools into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench,dev]'
 	@touch $@ $(VENV)/.runs
