@@ -20,6 +20,7 @@ from iotd.archive.watermarks import Dirty, Watermarks
 from iotd.errors import ArchiveError, ArchiveUnavailable, ArchiveUnverifiable, IotdError
 from iotd.ops.outage import Outage
 from iotd.pipeline.budget import Budget
+from iotd.pipeline.queue import Ticket
 from iotd.sensors import Sensor
 from iotd.settings import Settings
 from iotd.shards.reader import ShardReader
@@ -38,10 +39,10 @@ _SLICE_MS = 6 * 3_600_000
 class Keeper(Protocol):
     """Who keeps confirmed readings until the archive has them."""
 
-    def ticket(self, location: str) -> int:
+    def ticket(self, location: str) -> Ticket:
         """What is confirmed now."""
 
-    def archived(self, location: str, ticket: int) -> None:
+    def archived(self, location: str, ticket: Ticket) -> None:
         """All that was confirmed when the ticket was given is archived."""
 
     async def written(self, location: str, limit: float) -> None:
@@ -181,6 +182,7 @@ class LocationArchive:
             await self._recognise()
             epoch, identity = self._watermarks.epoch, self._sink.identity
             sensors = await self._reader.series()
+            opened = self._reader.opened
             marks = await asyncio.to_thread(self._watermarks.marks, identity, sensors)
             dirty = await asyncio.to_thread(self._watermarks.dirty, identity, self.location)
             await self.horizon.look(self._reader, marks, sensors)
@@ -190,7 +192,9 @@ class LocationArchive:
                 again = flow.count
                 for sensor in sensors:
                     await self._move(flow, sensor, marks.get(sensor, -1), None, mark=True)
-            self._keeper.archived(self.location, ticket)
+            # a node that was restarted empty, or emptied meanwhile, has shown us less than was confirmed
+            if await self._reader.fence(ticket.producer) >= ticket.seq and self._reader.opened == opened:
+                self._keeper.archived(self.location, ticket)
             self.horizon.well()
             marks = await asyncio.to_thread(self._watermarks.marks, identity, sensors)
             self.watermark = max(marks.values(), default=None)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
 
@@ -23,6 +24,14 @@ from iotd.sources.source import Span
 from iotd.wire import Packer
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What was confirmed at a moment: a node whose fence of ``producer`` is at ``seq`` or beyond holds all of it."""
+
+    producer: str
+    seq: int
 
 
 class Queue:
@@ -95,13 +104,13 @@ class Queue:
         """First and last time (ms) handed over for a location so far; None when there is none."""
         return self.lanes[location].span
 
-    def ticket(self, location: str) -> int:
+    def ticket(self, location: str) -> Ticket:
         """What the archiver shows again, in :meth:`archived`, when it has archived all that is confirmed now."""
-        return self.lanes[location].confirmed
+        return Ticket(self.spool.producer, self.lanes[location].confirmed)
 
-    def archived(self, location: str, ticket: int) -> None:
+    def archived(self, location: str, ticket: Ticket) -> None:
         """The archive holds all that was confirmed when the ticket was given: the spool need not keep it longer."""
-        self.lanes[location].archive(ticket)
+        self.lanes[location].archive(ticket.seq)
 
     async def written(self, location: str, limit: float) -> None:
         """Returns when all that was handed over before is with the shard, or after ``limit`` seconds.

@@ -29,6 +29,11 @@ _AOF_PATIENCE = 5
 """So many waits in vain for the replica's fsync while it does receive: it keeps no append-only file, or a slow one."""
 
 
+def fence_key(producer: str) -> str:
+    """The key at which a producer's fence stands."""
+    return f"iotd:fence:{producer}"
+
+
 class Fence:
     """Sets the fence of one producer on one master, over a connection of its own, and waits until it holds."""
 
@@ -36,7 +41,7 @@ class Fence:
         self, connection: Connection, producer: str, lane: Lane, *, watcher: Watcher, late: Late, settings: Tree
     ) -> None:
         self._connection = connection
-        self._key = f"iotd:fence:{producer}"
+        self._key = fence_key(producer)
         self._lane = lane
         self._watcher = watcher
         self._late = late

@@ -12,6 +12,7 @@ from iotd.sensors import Sensor
 from iotd.settings.tree import Tree
 from iotd.settings.values import Address
 from iotd.shards.connection import Argument, Connection, shard_error
+from iotd.shards.fence import fence_key
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,8 @@ class ShardReader:
             master: the node to read from now; raises ShardUnavailable while there is none.
         """
         self.location = location
+        self.opened = 0
+        """Connections made so far: while it is the same, all was read from one run of one node."""
         self._settings = settings.redis
         self._master = master
         self._connection: Connection | None = None
@@ -61,6 +64,15 @@ class ShardReader:
                     self._unknown.add(key)
                     log.warning("series_unknown", shard=self.location, key=key.decode(errors="replace"))
         return sorted(found)
+
+    async def fence(self, producer: str) -> int:
+        """The producer's last sequence up to which this node holds everything; 0 when it has no fence of it.
+
+        Raises:
+            ShardError: no master, or no answer.
+        """
+        (said,) = await self._ask(("GET", fence_key(producer)))
+        return 0 if said is None else int(said)
 
     async def page(self, sensor: Sensor, after: int, upto: int | None, count: int) -> Samples:
         """At most ``count`` samples later than ``after`` (ms) and not later than ``upto``, in order.
@@ -167,6 +179,7 @@ class ShardReader:
         if self._connection is not None and self._connection.address != address:
             await self.close()
         if self._connection is None:
+            self.opened += 1
             self._connection = await Connection.open(
                 address,
                 self._settings,

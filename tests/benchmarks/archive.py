@@ -27,6 +27,7 @@ from iotd.archive.archiver import Archiver
 from iotd.archive.sinks.influxdb import InfluxSink
 from iotd.archive.watermarks import Watermarks
 from iotd.pipeline.budget import Budget
+from iotd.pipeline.queue import Ticket
 from iotd.sensors import Batch, Roster
 from iotd.settings import Address, Settings
 from iotd.shards.connection import Connection
@@ -48,10 +49,10 @@ _AT_ONCE = 1000
 class Keeper:
     """Keeps nothing: the benchmark has no spool."""
 
-    def ticket(self, location: str) -> int:
-        return 0
+    def ticket(self, location: str) -> Ticket:
+        return Ticket("none", 0)
 
-    def archived(self, location: str, ticket: int) -> None:
+    def archived(self, location: str, ticket: Ticket) -> None:
         pass
 
     async def written(self, location: str, limit: float) -> None:

@@ -17,8 +17,10 @@ from iotd.archive.sinks.embedded import EmbeddedSink
 from iotd.archive.watermarks import Watermarks
 from iotd.errors import ArchiveError, ArchiveRefused, ArchiveRejected, ArchiveUnavailable
 from iotd.pipeline.budget import Budget
+from iotd.pipeline.queue import Ticket
 from iotd.sensors import Batch, Roster, Sensor
 from iotd.settings import Address
+from iotd.shards.fence import fence_key
 from iotd.shards.reader import ShardReader
 from iotd.shards.series import make_series
 from iotd.wire import Packer
@@ -54,12 +56,12 @@ class Keeper:
         self.given = 0
         self.returned: list[int] = []
 
-    def ticket(self, location: str) -> int:
+    def ticket(self, location: str) -> Ticket:
         self.given += 1
-        return self.given
+        return Ticket("rig", self.given)
 
-    def archived(self, location: str, ticket: int) -> None:
-        self.returned.append(ticket)
+    def archived(self, location: str, ticket: Ticket) -> None:
+        self.returned.append(ticket.seq)
 
     async def written(self, location: str, limit: float) -> None:
         pass
@@ -87,6 +89,10 @@ class Rig:
             await redis.send([packed.payload])
             for _ in range(packed.commands):
                 assert all(type(said) is int for said in await redis.receive())
+
+    async def fence(self, seq: int) -> None:
+        """The shard holds all up to this sequence."""
+        await self.system.ask("redis-salon-master", "SET", fence_key("rig"), seq)
 
     async def archived(self, sensor: Sensor) -> list[tuple[int, float]]:
         return await self.sink.read(sensor, 0, 2**53)
@@ -187,6 +193,7 @@ async def test_an_archive_that_fails_holds_the_watermarks_and_goes_on_by_itself(
 
 async def test_a_ticket_comes_back_only_after_a_whole_pass(rig: Rig) -> None:
     await rig.load(T0, 10)
+    await rig.fence(1_000)
     rig.sink.faults = [ArchiveRefused("no token")]
     async with rig.archiver() as archiver:
         with pytest.raises(ArchiveRefused):
@@ -194,6 +201,19 @@ async def test_a_ticket_comes_back_only_after_a_whole_pass(rig: Rig) -> None:
         assert rig.keeper.returned == []
         await archiver.cycle()
     assert rig.keeper.returned[-1] == rig.keeper.given
+
+
+async def test_a_ticket_stays_while_the_node_holds_less_than_was_confirmed(rig: Rig) -> None:
+    async with rig.archiver() as archiver:
+        await archiver.cycle()  # a node that was restarted empty: nothing to archive, and nothing is let go for it
+        assert rig.keeper.returned == []
+        await rig.fence(1)
+        await archiver.cycle()
+        assert rig.keeper.given > 1
+        assert rig.keeper.returned == []
+        await rig.fence(1_000)
+        await archiver.cycle()
+    assert rig.keeper.returned == [rig.keeper.given]
 
 
 async def test_a_point_that_is_refused_for_good_goes_to_the_dead_letters_and_the_rest_on(rig: Rig) -> None:
