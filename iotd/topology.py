@@ -13,7 +13,7 @@ from iotd.settings.values import Address
 if TYPE_CHECKING:
     from iotd.settings.tree import Tree
 
-Role = Literal["master", "replica", "sentinel", "influxdb"]
+Role = Literal["master", "replica", "sentinel", "influxdb", "redisinsight"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,15 @@ class Topology:
 
     shards: tuple[Shard, ...]
     influxdb: Node
+    redisinsight: Node
+    """Only where it was asked for."""
 
     @property
     def nodes(self) -> Iterator[Node]:
         for shard in self.shards:
             yield from shard.nodes
         yield self.influxdb
+        yield self.redisinsight
 
     def shard(self, location: str) -> Shard:
         """The shard of a location.
@@ -117,7 +120,8 @@ def topology(settings: Tree) -> Topology:
             )
         )
     influxdb = Node("influxdb", "influxdb", Address(t.host, settings.influxdb.port + t.port_offset))
-    return Topology(tuple(shards), influxdb)
+    insight = Address(t.host, settings.stack.docker.redisinsight_port + t.port_offset)
+    return Topology(tuple(shards), influxdb, Node("redisinsight", "redisinsight", insight))
 
 
 def http_address(settings: Tree) -> Address:

@@ -14,6 +14,7 @@ import pytest
 from iotd.errors import StackError
 from iotd.settings.tree import Stack as StackSettings
 from iotd.stack.binaries import RedisBinaries, find_redis
+from tests.servers.images import Images, make_images
 from tests.servers.influxdb import InfluxServer, running_influxdb
 from tests.servers.needs import lacking
 from tests.servers.ports import port_block
@@ -72,6 +73,65 @@ def fresh_system(redis_binaries: RedisBinaries, tmp_path: Path) -> Iterator[Fres
             first = running.enter_context(port_block())
             overrides["stack"] = {"redis_dir": redis_binaries.server.parent, **overrides.get("stack", {})}
             system = start_system(make_settings(tmp_path / f"system-{first}", first, locations, **overrides))
+            running.callback(stop_system, system)
+            return system
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def images(redis_binaries: RedisBinaries) -> Images:
+    """Docker images of the real servers; needs an engine (``DOCKER_HOST``, or the usual socket)."""
+    return make_images(redis_binaries)
+
+
+def in_containers(images: Images, first_port: int) -> dict[str, Any]:
+    """The settings table [stack] of a system in containers whose names no other has."""
+    docker: dict[str, Any] = {
+        "project": f"iotd-test-{first_port}",
+        "redis_image": images.redis,
+        "health_interval": "0s",
+    }
+    return {"backend": "docker", "docker": docker | ({"influxdb_image": images.influxdb} if images.influxdb else {})}
+
+
+@pytest.fixture(scope="session", params=["process", "docker"])
+def each_system(
+    request: pytest.FixtureRequest, redis_binaries: RedisBinaries, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """A system with one location and InfluxDB, by each backend, shared: leave every node running, in whichever role."""
+    with port_block() as first:
+        if request.param == "docker":
+            stack = in_containers(request.getfixturevalue("images"), first)
+        else:
+            stack = {"redis_dir": redis_binaries.server.parent}
+        settings = make_settings(
+            tmp_path_factory.mktemp(request.param),
+            first,
+            ["salon"],
+            stack=stack,
+            archive={"sink": "auto"},
+            sensors={"interval": "100ms"},
+        )
+        running = start_system(settings)
+        try:
+            yield running
+        finally:
+            stop_system(running)
+
+
+@pytest.fixture
+def docker_system(images: Images, tmp_path: Path) -> Iterator[FreshSystem]:
+    """Like :func:`fresh_system`, in containers; starting takes seconds."""
+    with ExitStack() as running:
+
+        def make(locations: Sequence[str] = ("salon",), **overrides: Any) -> System:
+            first = running.enter_context(port_block())
+            base = in_containers(images, first)
+            given = overrides.pop("stack", {})
+            stack = base | given | {"docker": base["docker"] | given.get("docker", {})}
+            settings = make_settings(tmp_path / f"docker-{first}", first, locations, stack=stack, **overrides)
+            system = start_system(settings)
             running.callback(stop_system, system)
             return system
 

@@ -73,9 +73,9 @@ def failover_test(ctx: click.Context, /, *, location: str, restore: bool, hang: 
         if not ours:
             return await hand_over(shard, settings)
         if hang:
-            stack.backend.pause(stack.topology.node(name))
+            await asyncio.to_thread(stack.backend.pause, stack.topology.node(name))
             return f"made {name} hang"
-        stack.backend.kill(stack.topology.node(name))
+        await asyncio.to_thread(stack.backend.kill, stack.topology.node(name))
         return f"killed {name}"
 
     with logging_to(settings.model_copy(update={"log": Log(level="error", format="console")})):

@@ -78,8 +78,9 @@ def down(config: Path | None) -> None:
                     f"the daemon (process {daemon.pid}) did not end within {limit:g} s; the servers still run; "
                     "run `iotd down` again"
                 ) from None
-    stopped = asyncio.run(Stack(settings).down())
-    click.echo(f"stopped {len(stopped)} servers; their data stays in {settings.state}")
+    servers = Stack(settings)
+    stopped = asyncio.run(servers.down())
+    click.echo(f"stopped {len(stopped)} servers; their data stays in {servers.backend.place}")
 
 
 def _load(config: Path | None, locations: str | None) -> Settings:

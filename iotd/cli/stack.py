@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import click
@@ -24,21 +23,25 @@ def stack() -> None:
     iotd stack start redis-salon-master    start it again: it comes back as a replica
     iotd stack logs sentinel-salon-1 -f    follow a server's log
     iotd stack down                        stop all of them; the data stays
+    iotd stack down --volumes              delete the data too
     """
 
 
 @stack.command()
+@click.option("--with", "extras", multiple=True, type=click.Choice(["redisinsight"]), help="Also start this one.")
 @output_option
 @click.pass_obj
-def up(config: Path | None, output: str) -> None:
+def up(config: Path | None, extras: tuple[str, ...], output: str) -> None:
     """Start all servers and wait until they are healthy."""
-    settings = load(config)
-    reports = asyncio.run(Stack(settings, _tell).up())
+    servers = Stack(load(config), _tell)
+    reports = asyncio.run(servers.up(extras))
     if output == "json":
         print_json(reports)
         return
     click.echo(summary(reports))
-    click.echo(f"data and logs: {settings.state / 'nodes'}")
+    click.echo(f"their data: {servers.backend.place}")
+    if servers.topology.redisinsight.name in [report.name for report in reports]:
+        click.echo(f"RedisInsight: http://{servers.topology.redisinsight.address}")
     click.echo("next: `iotd run` for the daemon, `iotd stack status` for a look, `iotd stack down` to stop them")
 
 
@@ -51,16 +54,27 @@ def summary(reports: list[NodeReport]) -> str:
 
 
 @stack.command()
+@click.option("--volumes", is_flag=True, help="Delete the data of all servers too.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @output_option
 @click.pass_obj
-def down(config: Path | None, output: str) -> None:
-    """Stop all servers that this stack started; all data stays."""
-    settings = load(config)
-    reports = asyncio.run(Stack(settings, _tell).down())
+def down(config: Path | None, volumes: bool, yes: bool, output: str) -> None:
+    """Stop all servers that this stack started; all data stays, unless --volumes is given."""
+    servers = Stack(load(config), _tell)
+    if volumes and not yes:
+        click.confirm(
+            f"This deletes every reading in the servers, for good: {servers.backend.place}. Go on?",
+            abort=True,
+            err=True,
+        )
+    reports = asyncio.run(servers.down())
+    deleted = asyncio.run(servers.forget()) if volumes else 0
     if output == "json":
         print_json(reports)
+    elif volumes:
+        click.echo(f"stopped {len(reports)} servers and deleted the data of {deleted}")
     else:
-        click.echo(f"stopped {len(reports)} servers; their data stays in {settings.state / 'nodes'}")
+        click.echo(f"stopped {len(reports)} servers; their data stays in {servers.backend.place}")
 
 
 @stack.command()
@@ -113,18 +127,12 @@ def stop(config: Path | None, node: str, output: str) -> None:
 @click.pass_obj
 def logs(config: Path | None, node: str, lines: int, follow: bool) -> None:
     """Show the log of one server."""
-    path = Stack(load(config)).log_file(node)
-    if path is None:
+    empty = True
+    for line in Stack(load(config)).log(node, lines, follow=follow):
+        click.echo(line, nl=False)
+        empty = False
+    if empty:
         click.echo(f"{node} has not logged anything", err=True)
-        return
-    with path.open(errors="replace") as log:
-        for line in log.readlines()[-lines:]:
-            click.echo(line, nl=False)
-        while follow:
-            if line := log.readline():
-                click.echo(line, nl=False)
-            else:
-                time.sleep(0.2)
 
 
 def _tell(line: str) -> None:

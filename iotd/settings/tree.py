@@ -221,6 +221,24 @@ class InfluxDB(Section):
         return self
 
 
+class Docker(Section):
+    """The containers of `iotd stack`, where a Docker engine runs them."""
+
+    project: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")] | None = None
+    """Goes before the names of containers, volumes and network, so that two systems share an engine; None: the plain
+    names, and with a port offset a project of its own for each."""
+    redis_image: str = "redis/redis-stack-server:latest"
+    influxdb_image: str = "influxdb:2.7"
+    redisinsight_image: str = "redis/redisinsight:latest"
+    redisinsight_port: Port = 8001
+    restart: Literal["no", "on-failure", "unless-stopped", "always"] = "unless-stopped"
+    health_interval: Duration = timedelta(seconds=30)
+    """How often the engine asks each server whether it is healthy; 0: never. Each time starts a process."""
+    memory: ByteSize | None = None
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    """Limits of each container."""
+
+
 class Stack(Section):
     """The servers that `iotd stack` starts."""
 
@@ -236,6 +254,7 @@ class Stack(Section):
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
     """The servers' own certificate and key, for `redis.tls` and `sentinel.tls`; `redis.tls_ca_file` signed it."""
+    docker: Docker = Docker()
 
 
 class Log(Section):

@@ -109,6 +109,12 @@ class Connection:
             raise shard_error(e, f"{address}: can't connect") from None
         return cls(address, link, response_timeout)
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was closed, by us or by the other side, as far as is known: a node that restarts ends it."""
+        reader = self._link._reader
+        return reader is None or reader.at_eof()
+
     async def call(self, *args: Argument, timeout: float | None = None) -> Any:
         """One command and its reply; bulk strings are bytes.
 

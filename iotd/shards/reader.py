@@ -176,7 +176,7 @@ class ShardReader:
 
     async def _connected(self) -> Connection:
         address = await self._master()
-        if self._connection is not None and self._connection.address != address:
+        if self._connection is not None and (self._connection.address != address or self._connection.ended):
             await self.close()
         if self._connection is None:
             self.opened += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Generator
 from typing import Literal, Protocol
 
 from iotd.settings import Address
@@ -15,6 +15,10 @@ class Backend(Protocol):
     """Starts and stops single servers. The order, the roles and the waiting are :class:`iotd.stack.Stack`'s."""
 
     name: str
+
+    @property
+    def place(self) -> str:
+        """Where the data of the servers is, for people."""
 
     def prepare(self) -> None:
         """Makes what all servers need: binaries, network, folders.
@@ -33,6 +37,9 @@ class Backend(Protocol):
             StackError: it is taken.
         """
 
+    def has(self, node: Node) -> bool:
+        """Whether the node was made, running or not: one that is only there when it is asked for."""
+
     def state(self, node: Node) -> Running:
         """Whether the node's server runs."""
 
@@ -44,6 +51,13 @@ class Backend(Protocol):
 
     def start_influxdb(self, node: Node) -> None:
         """Starts InfluxDB."""
+
+    def start_extra(self, node: Node) -> None:
+        """Starts a server that only some want.
+
+        Raises:
+            StackError: this backend can't.
+        """
 
     def last_master(self, shard: Shard) -> Address | None:
         """The master that the shard's Sentinels last agreed on, as they left it when they ended."""
@@ -60,5 +74,14 @@ class Backend(Protocol):
     def resume(self, node: Node) -> bool:
         """Lets a paused one go on."""
 
-    def log_file(self, node: Node) -> Path | None:
-        """Where the node logs; None when there is no such file."""
+    def log(self, node: Node, lines: int, *, follow: bool = False) -> Generator[str]:
+        """The last lines of a node's log, each with its line break; with ``follow`` also what comes, without end."""
+
+    def clear(self) -> None:
+        """Removes what is left of stopped servers, but not their data."""
+
+    def close(self) -> None:
+        """Lets go of what this backend itself holds; the servers go on."""
+
+    def forget(self) -> int:
+        """Deletes the data of all servers, which must not run; returns of how many."""

@@ -47,12 +47,17 @@ async def sentinel_problem(settings: Settings, shard: Shard, node: Node) -> str 
 
 async def influxdb_problem(node: Node) -> str | None:
     """Why InfluxDB is not fit yet; None when it answers its health check."""
+    return await page_problem(node, "/health")
+
+
+async def page_problem(node: Node, path: str = "/") -> str | None:
+    """Why an HTTP server is not fit yet; None when it answers with a page."""
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session,
-            session.get(f"http://{node.address}/health") as response,
+            session.get(f"http://{node.address}{path}") as response,
         ):
-            return None if response.status == 200 else f"health check says {response.status}"
+            return None if response.status == 200 else f"{path} says {response.status}"
     except (aiohttp.ClientError, OSError, TimeoutError) as e:
         return str(e) or "no answer"
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import signal
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import psutil
@@ -18,6 +21,8 @@ from iotd.stack.health import require_free_port
 from iotd.stack.influxdb import write_secret
 from iotd.stack.process import ServerProcess
 from iotd.topology import Node, Shard
+
+_LOOK_EVERY_S = 0.2
 
 
 class Processes:
@@ -42,6 +47,9 @@ class Processes:
 
     def require_free(self, node: Node, setting: str) -> None:
         require_free_port(node, setting)
+
+    def has(self, node: Node) -> bool:
+        return (self._folder / node.name).exists()
 
     def state(self, node: Node) -> Running:
         process = self._process(node).find()
@@ -87,6 +95,9 @@ class Processes:
         ]
         self._start(node, command)
 
+    def start_extra(self, node: Node) -> None:
+        raise StackError(f"{node.name} is to be had as a container only: set stack.backend to docker")
+
     def last_master(self, shard: Shard) -> Address | None:
         texts = []
         for node in shard.sentinels:
@@ -107,9 +118,34 @@ class Processes:
     def resume(self, node: Node) -> bool:
         return self._process(node).signal(signal.SIGCONT)
 
-    def log_file(self, node: Node) -> Path | None:
+    def log(self, node: Node, lines: int, *, follow: bool = False) -> Generator[str]:
         folder = self._folder / node.name
-        return next((p for p in (folder / "log", folder / "output") if p.exists() and p.stat().st_size), None)
+        path = next((p for p in (folder / "log", folder / "output") if p.exists() and p.stat().st_size), None)
+        if path is None:
+            return
+        with path.open(errors="replace") as log:
+            yield from deque(log, lines)
+            while follow:
+                if line := log.readline():
+                    yield line
+                else:
+                    time.sleep(_LOOK_EVERY_S)
+
+    @property
+    def place(self) -> str:
+        return str(self._folder)
+
+    def clear(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+    def forget(self) -> int:
+        folders = [path for path in self._folder.glob("*") if path.is_dir()]
+        for folder in folders:
+            shutil.rmtree(folder)
+        return len(folders)
 
     @property
     def _binaries(self) -> RedisBinaries:

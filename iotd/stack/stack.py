@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import Literal
 
@@ -16,7 +15,9 @@ from iotd.errors import StackError, UsageError
 from iotd.settings import Address, Settings
 from iotd.settings.values import is_loopback
 from iotd.stack import health
-from iotd.stack.backend import Backend, Running
+from iotd.stack.backend import Running
+from iotd.stack.choose import choose_backend, forget, remember
+from iotd.stack.engine import NoImage
 from iotd.stack.influxdb import set_up
 from iotd.stack.processes import Processes
 from iotd.topology import Node, Shard, topology
@@ -45,17 +46,6 @@ class NodeStatus:
     problem: str | None
 
 
-def make_backend(settings: Settings, tell: Tell = lambda line: None) -> Backend:
-    """The backend that the settings ask for.
-
-    Raises:
-        StackError: it is not to be had.
-    """
-    if settings.stack.backend == "docker":
-        raise StackError("stack.backend: docker is not available in this version; set it to process or auto")
-    return Processes(settings, tell)
-
-
 class Stack:
     """The servers of one system."""
 
@@ -67,12 +57,20 @@ class Stack:
         self._settings = settings
         self._tell = tell
         self.topology = topology(settings)
-        self.backend = make_backend(settings, tell)
+        self.backend = choose_backend(settings, tell)
+
+    def close(self) -> None:
+        """Lets go of the engine; the servers go on."""
+        self.backend.close()
 
     def nodes(self) -> list[Node]:
         """The nodes that this stack runs: InfluxDB only where the archive wants it and it can be had."""
         nodes = [node for shard in self.topology.shards for node in shard.nodes]
-        return [*nodes, self.topology.influxdb] if self._runs_influxdb() else nodes
+        if self._runs_influxdb():
+            nodes.append(self.topology.influxdb)
+        if self.backend.has(self.topology.redisinsight):
+            nodes.append(self.topology.redisinsight)
+        return nodes
 
     def _runs_influxdb(self) -> bool:
         s = self._settings
@@ -82,15 +80,19 @@ class Stack:
 
     # ── all of them ──
 
-    async def up(self) -> list[NodeReport]:
+    async def up(self, extras: Collection[str] = ()) -> list[NodeReport]:
         """Starts what does not run, leaves the rest alone, and returns when all are healthy.
+
+        Args:
+            extras: servers that only some want: ``redisinsight``. One that was asked for once is kept up, until `down`.
 
         Raises:
             StackError: a port is taken, a server does not start or does not become healthy in time.
         """
         with self._alone():
-            self.backend.prepare()
+            self._prepare()
             nodes = self.nodes()
+            nodes += [node for node in map(self.topology.node, extras) if node not in nodes]
             self._warn_of_open_doors(nodes)
             before = {node.name: self.backend.state(node) for node in nodes}
             for node in nodes:
@@ -103,9 +105,8 @@ class Stack:
                 self._tell(f"starting {sum(state == 'stopped' for state in before.values())} servers")
             # Sentinels last: one that looks before the replica is in sync looks again only 10 s later
             for wave in ([n for n in nodes if n.role != "sentinel"], [n for n in nodes if n.role == "sentinel"]):
-                for node in wave:
-                    if before[node.name] == "stopped":
-                        self._start(node, masters)
+                due = [node for node in wave if before[node.name] == "stopped"]
+                await asyncio.gather(*(asyncio.to_thread(self._start, node, masters) for node in due))
                 await self._until_healthy(wave)
             if self.topology.influxdb in nodes:
                 await set_up(self._settings, self.topology.influxdb)
@@ -120,17 +121,31 @@ class Stack:
         """Stops what runs: Sentinels first, so that they see no failure, replicas before masters."""
         with self._alone():
             stopped: list[NodeReport] = []
-            masters = set((await self._masters()).values())
-            nodes = [node for shard in self.topology.shards for node in shard.nodes] + [self.topology.influxdb]
+            now = await asyncio.gather(*(health.current_master(self._settings, s) for s in self.topology.shards))
+            masters = {now or s.master.address for now, s in zip(now, self.topology.shards, strict=True)}
+            nodes = list(self.topology.nodes)
             waves = (
                 [n for n in nodes if n.role == "sentinel"],
                 [n for n in nodes if n.role in ("master", "replica") and n.address not in masters],
-                [n for n in nodes if n.role == "influxdb" or n.address in masters],
+                [n for n in nodes if n.role in ("influxdb", "redisinsight") or n.address in masters],
             )
             for wave in waves:
                 ended = await asyncio.gather(*(asyncio.to_thread(self.backend.stop, node) for node in wave))
                 stopped += [NodeReport(node.name, "stopped") for node, did in zip(wave, ended, strict=True) if did]
+            await asyncio.to_thread(self.backend.clear)
+            forget(self._settings)
         return stopped
+
+    async def forget(self) -> int:
+        """Deletes the data of all servers, and the token of the InfluxDB that is gone with it; all must be down.
+
+        Returns:
+            of how many servers.
+        """
+        with self._alone():
+            count = await asyncio.to_thread(self.backend.forget)
+            self._settings.stack_token.unlink(missing_ok=True)
+        return count
 
     async def status(self) -> list[NodeStatus]:
         """How each node is."""
@@ -156,7 +171,7 @@ class Stack:
         with self._alone():
             state = self.backend.state(node)
             if state == "stopped":
-                self.backend.prepare()
+                self._prepare()
                 self.backend.require_free(node, self._port_setting(node))
                 self._start(node, await self._masters())
             elif state == "paused":
@@ -175,15 +190,26 @@ class Stack:
         """
         return await asyncio.to_thread(self.backend.stop, self._node(name))
 
-    def log_file(self, name: str) -> Path | None:
-        """The log file of a node; None when it has none yet.
+    def log(self, name: str, lines: int, *, follow: bool = False) -> Generator[str]:
+        """The last lines of a node's log, each with its line break; with ``follow`` also what comes, without end.
 
         Raises:
             UsageError: there is no such node.
         """
-        return self.backend.log_file(self._node(name))
+        return self.backend.log(self._node(name), lines, follow=follow)
 
     # ── how ──
+
+    def _prepare(self) -> None:
+        try:
+            self.backend.prepare()
+        except NoImage as e:
+            if self._settings.stack.backend != "auto":
+                raise
+            self._tell(f"{e}. Plain processes instead")
+            self.backend = Processes(self._settings, self._tell)
+            self.backend.prepare()
+        remember(self._settings, self.backend)
 
     def _warn_of_open_doors(self, nodes: list[Node]) -> None:
         s = self._settings
@@ -208,6 +234,9 @@ class Stack:
         if node.role == "influxdb":
             self.backend.start_influxdb(node)
             return
+        if node.role == "redisinsight":
+            self.backend.start_extra(node)
+            return
         shard = self._shard_of(node)
         master = masters[shard.location]
         if node.role == "sentinel":
@@ -221,11 +250,10 @@ class Stack:
         async def one(shard: Shard) -> Address:
             known = {node.address for node in shard.redis}
             now = await health.current_master(self._settings, shard)
-            for candidate in (now, self.backend.last_master(shard)):
-                if candidate in known:
-                    assert candidate is not None
-                    return candidate
-            return shard.master.address
+            if now is not None and now in known:
+                return now
+            last = await asyncio.to_thread(self.backend.last_master, shard)
+            return last if last is not None and last in known else shard.master.address
 
         found = await asyncio.gather(*map(one, self.topology.shards))
         return {shard.location: address for shard, address in zip(self.topology.shards, found, strict=True)}
@@ -233,6 +261,8 @@ class Stack:
     async def _problem(self, node: Node) -> str | None:
         if node.role == "influxdb":
             return await health.influxdb_problem(node)
+        if node.role == "redisinsight":
+            return await health.page_problem(node)
         if node.role == "sentinel":
             return await health.sentinel_problem(self._settings, self._shard_of(node), node)
         return await health.redis_problem(self._settings, node)
@@ -251,15 +281,14 @@ class Stack:
         await _all([one(node) for node in nodes])
 
     def _log_of(self, node: Node) -> str:
-        log = self.backend.log_file(node)
-        if log is None:
-            return "none"
-        lines = log.read_text(errors="replace").strip().splitlines()
-        return f"{log}: {lines[-1]}" if lines else str(log)
+        last = "".join(self.backend.log(node, 1)).strip()
+        return f"{last or 'empty'} (`iotd stack logs {node.name}`)"
 
     def _port_setting(self, node: Node) -> str:
         if node.role == "influxdb":
             return "influxdb.port"
+        if node.role == "redisinsight":
+            return "stack.docker.redisinsight_port"
         location = self._shard_of(node).location
         return f"topology.shards.{location}.{'sentinels' if node.role == 'sentinel' else node.role}"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FreshSystem
-from tests.servers.daemon import iotd, running_daemon
+from tests.servers.daemon import iotd
 from tests.servers.system import System
 
 
@@ -21,64 +21,6 @@ async def test_status_without_a_daemon_shows_the_shards_and_exits_with_1(system:
     told = (await iotd("status", "--output", "json", config=system.config)).json
     assert [shard["master"] for shard in told["shards"]] == ["redis-salon-master", "redis-chambre1-master"]
     assert told["daemon"] is None
-
-
-async def test_stack_status_knows_every_node(system: System) -> None:
-    shown = await iotd("stack", "status", "--output", "json", config=system.config)
-    assert shown.code == 0
-    assert [node["name"] for node in shown.json if node["problem"] is None] == [
-        *("redis-salon-master", "redis-salon-replica", "sentinel-salon-1", "sentinel-salon-2", "sentinel-salon-3"),
-        *("redis-chambre1-master", "redis-chambre1-replica"),
-        *("sentinel-chambre1-1", "sentinel-chambre1-2", "sentinel-chambre1-3"),
-    ]
-
-
-async def test_stack_up_again_touches_nothing(system: System) -> None:
-    before = await iotd("stack", "status", "--output", "json", config=system.config)
-    again = await iotd("stack", "up", "--output", "json", config=system.config)
-    assert {report["action"] for report in again.json} == {"was running"}
-    assert (await iotd("stack", "status", "--output", "json", config=system.config)).out == before.out
-
-
-async def test_a_stopped_node_is_shown_and_started_again_in_its_role(fresh_system: FreshSystem) -> None:
-    system = fresh_system()
-    stopped = await iotd("stack", "stop", "redis-salon-replica", config=system.config)
-    assert stopped.out == "redis-salon-replica: stopped\n"
-    shown = await iotd("stack", "status", config=system.config)
-    assert shown.code == 1
-    assert "stopped" in shown.out
-    started = await iotd("stack", "start", "redis-salon-replica", config=system.config)
-    assert (started.code, started.out) == (0, "redis-salon-replica: started\n")
-    assert not await system.says_master("redis-salon-replica")
-    logs = await iotd("stack", "logs", "redis-salon-replica", "-n", "5", config=system.config)
-    assert len(logs.out.splitlines()) == 5
-
-
-async def test_the_drill_kills_checks_and_restores(fresh_system: FreshSystem) -> None:
-    system = fresh_system(sensors={"interval": "100ms"})
-    with running_daemon(system.settings) as daemon:
-        await daemon.running()
-        await daemon.writes("salon")
-        told = await iotd(
-            "failover-test", "--location", "salon", "--yes", "--restore", "--output", "json", config=system.config
-        )
-        assert told.code == 0, told
-        drill = told.json["drill"]
-        assert (drill["source"], drill["target"]) == ("redis-salon-master", "redis-salon-replica")
-        assert 0 < drill["outage_ms"] < 30_000
-        assert any(moment["what"].startswith("+switch-master") for moment in drill["timeline"])
-        assert told.json["check"]["missing"] == 0
-        assert told.json["check"]["due"] > 0
-        assert told.json["restored"] is not None
-        assert not await system.says_master("redis-salon-master")
-        # again, the other way round, for people
-        shown = await iotd("failover-test", "--location", "salon", "-y", "--restore", config=system.config)
-        assert shown.code == 0, shown
-        assert "redis-salon-master is master now" in shown.out
-        assert "are there, with their values" in shown.out
-        status = await iotd("status", config=system.config)
-        assert "to redis-salon-master" in status.out
-        assert await daemon.stop() == 0
 
 
 async def test_the_drill_asks_first_and_touches_nothing_on_no(system: System) -> None:

@@ -16,6 +16,7 @@ import psutil
 
 from iotd.settings import Settings, load
 from iotd.shards.connection import Connection
+from iotd.shards.sentinels import AddressMap
 from iotd.stack import Stack
 from iotd.topology import Node, Topology
 
@@ -38,6 +39,7 @@ def make_settings(
         "topology": {"redis_port": first_port, "sentinel_port": first_port + 2 * count},
         "influxdb": {"port": first_port + 5 * count},
         "http": {"port": first_port + 5 * count + 1},
+        "stack": {"backend": "process", "docker": {"redisinsight_port": first_port + 5 * count + 2}},
         "archive": {"sink": "embedded"},
         "sentinel": {"down_after": "500ms", "failover_timeout": "3s"},
     }
@@ -86,7 +88,8 @@ class System:
         """The node that the location's first Sentinel names as master."""
         shard = self.topology.shard(location)
         host, port = await self.ask(shard.sentinels[0].name, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", shard.service)
-        return next(n for n in shard.redis if n.address == (host.decode(), int(port)))
+        address = AddressMap(shard, self.settings)(host.decode(), int(port))
+        return next(node for node in shard.redis if node.address == address)
 
 
 def start_system(settings: Settings) -> System:
@@ -101,13 +104,16 @@ def start_system(settings: Settings) -> System:
 
 
 def stop_system(system: System) -> None:
-    """Stops all servers of a system, and makes sure that they are gone.
+    """Stops all servers of a system, and makes sure that they are gone; containers with their data.
 
     Raises:
         AssertionError: a server survived.
     """
     pids = server_pids(system.settings.state)
     blocking(system.stack.down())
+    if system.settings.stack.backend == "docker":
+        blocking(system.stack.forget())
+    system.stack.close()
     left = alive(pids)
     assert not left, f"servers that survived the test: {left}"
 
