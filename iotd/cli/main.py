@@ -19,6 +19,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("iotd.cli.run:run", "Run the daemon; the servers must be there."),
     "stack": ("iotd.cli.stack:stack", "Start, stop and look at the servers."),
     "status": ("iotd.cli.status:status", "Show every shard, the daemon and the archive."),
+    "distribution": ("iotd.cli.distribution:distribution", "Show how evenly the shards share the load."),
+    "query": ("iotd.cli.query:query", "Ask for readings, hot and archived together."),
     "failover-test": ("iotd.cli.drill:failover_test", "Stop a master and watch the failover."),
     "archive": ("iotd.cli.archive:archive", "Archive now, look at the archive."),
     "history": ("iotd.cli.history:history", "Load simulated history."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import click
@@ -27,12 +27,14 @@ def print_json(value: Any) -> None:
     click.echo(to_json(value))
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Any:
-    """A rich table; cells may hold markup made by :func:`good` and :func:`bad`."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Collection[int] = ()) -> Any:
+    """A rich table; cells may hold markup made by :func:`good` and :func:`bad`, columns ``right`` are numbers."""
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    made = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for i, name in enumerate(columns):
+        made.add_column(name, justify="right" if i in right else "left")
     for row in rows:
         made.add_row(*("" if cell is None else str(cell) for cell in row))
     return made

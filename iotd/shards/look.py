@@ -49,11 +49,15 @@ class ShardView:
     sentinels: dict[str, bool]
 
 
-async def look_at(settings: Tree, shard: Shard) -> ShardView:
-    """Asks all nodes and Sentinels of a shard at once; takes no longer than about half a second."""
+async def look_at(settings: Tree, shard: Shard, timeout: float = _TIMEOUT_S) -> ShardView:
+    """Asks all nodes and Sentinels of a shard at once; by default within about half a second.
+
+    Args:
+        timeout: seconds that a node may take to connect, and again to answer.
+    """
     answers, claims = await asyncio.gather(
-        asyncio.gather(*(_redis(settings, shard, node) for node in shard.redis)),
-        asyncio.gather(*(_claim(settings, shard, node) for node in shard.sentinels)),
+        asyncio.gather(*(_redis(settings, shard, node, timeout) for node in shard.redis)),
+        asyncio.gather(*(_claim(settings, shard, node, timeout) for node in shard.sentinels)),
     )
     roles: dict[Address, Any] = {node.address: a.role for node, a in zip(shard.redis, answers, strict=True)}
     belief = judge(None, [c for c in claims if c is not None], len(shard.sentinels), roles, ())
@@ -79,9 +83,9 @@ class _Answer:
     lags: dict[Address, int] = field(default_factory=dict)
 
 
-async def _redis(settings: Tree, shard: Shard, node: Node) -> _Answer:
+async def _redis(settings: Tree, shard: Shard, node: Node, timeout: float) -> _Answer:
     try:
-        role, memory, keys = await _ask(settings.redis, node, [("ROLE",), ("INFO", "memory"), ("DBSIZE",)])
+        role, memory, keys = await _ask(settings.redis, node, [("ROLE",), ("INFO", "memory"), ("DBSIZE",)], timeout)
     except IotdError as e:
         return _Answer(problem=str(e))
     reach = AddressMap(shard, settings)
@@ -95,10 +99,10 @@ async def _redis(settings: Tree, shard: Shard, node: Node) -> _Answer:
     return _Answer(role[0].decode(), problem, int(used.partition(b":")[2]), int(keys), lags)
 
 
-async def _claim(settings: Tree, shard: Shard, node: Node) -> Any:
+async def _claim(settings: Tree, shard: Shard, node: Node, timeout: float) -> Any:
     client = SentinelClient(node, shard, settings)
     try:
-        async with asyncio.timeout(_TIMEOUT_S):
+        async with asyncio.timeout(timeout):
             return await client.claim()
     except (IotdError, TimeoutError):
         return None
@@ -106,10 +110,10 @@ async def _claim(settings: Tree, shard: Shard, node: Node) -> Any:
         await client.close_asking()
 
 
-async def _ask(credentials: Credentials, node: Node, commands: Sequence[Sequence[Argument]]) -> list[Any]:
-    connection = await Connection.open(
-        node.address, credentials, connect_timeout=_TIMEOUT_S, response_timeout=_TIMEOUT_S
-    )
+async def _ask(
+    credentials: Credentials, node: Node, commands: Sequence[Sequence[Argument]], timeout: float
+) -> list[Any]:
+    connection = await Connection.open(node.address, credentials, connect_timeout=timeout, response_timeout=timeout)
     try:
         replies = await connection.call_many(commands)
     finally:

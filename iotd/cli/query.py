@@ -1,0 +1,199 @@
+"""`iotd query`: readings, hot and archived together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from iotd.errors import UsageError
+
+if TYPE_CHECKING:
+    from iotd.query.result import Readings
+    from iotd.query.system import ShardingSystem
+
+OUTPUTS = ("table", "csv", "json", "parquet", "png", "chart")
+_BY_ENDING = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".png": "png", ".pdf": "png", ".svg": "png"}
+_POINTS = {"chart": 1_000, "png": 20_000}
+"""Points of a line beyond which a picture shows averages, and says so."""
+
+_EXIT_INCOMPLETE = 1
+
+
+@click.group()
+def query() -> None:
+    """Ask for readings, hot and archived together, by location or by unit.
+
+    \b
+    iotd query location salon temperature --start -1h --agg avg --bucket 1m
+    iotd query location salon temperature --start yesterday --end yesterday --output chart
+    iotd query location "salle de bain" all --start -15m --output csv > bain.csv
+    iotd query unit celsius --start -15m
+    iotd query unit percent --start 2026-11-01 --agg max --bucket 1d --to humidity.png
+
+    Times: -1h, -7d, 18:30, yesterday 18:00, 2026-11-24, 2026-11-24T18:00, seconds since the epoch; in the local zone
+    unless they name another. The start is part of the range, the end is not; a day as the end is the whole day.
+
+    Exits with 1 when nothing was found, or when a shard or the archive did not answer, so that readings may be missing.
+    """
+
+
+def _locations(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return _complete(ctx, incomplete, lambda tree: tree.locations)
+
+
+def _types(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return _complete(ctx, incomplete, lambda tree: (*tree.sensors.types, "all"))
+
+
+def _units(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from iotd.sensors import UNITS  # noqa: PLC0415
+
+    return _complete(ctx, incomplete, lambda tree: (UNITS[t] for t in tree.sensors.types))
+
+
+def _complete(ctx: click.Context, incomplete: str, names: Callable[[Any], Any]) -> list[CompletionItem]:
+    from iotd.errors import IotdError  # noqa: PLC0415
+    from iotd.settings import load  # noqa: PLC0415
+
+    try:
+        known = names(load(ctx.find_root().params.get("config")))
+    except IotdError:
+        return []  # a wrong configuration is said when the command is run
+    return [CompletionItem(name) for name in known if name.startswith(incomplete)]
+
+
+def _aggregations(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from iotd.query.aggregate import AGGREGATIONS  # noqa: PLC0415
+
+    return [CompletionItem(name) for name in AGGREGATIONS if name.startswith(incomplete)]
+
+
+def _range_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = (
+        click.option("--start", default="-1h", show_default=True, help="From when on."),
+        click.option("--end", help="Until when; default: now."),
+        click.option("--sensor", "sensors", type=int, multiple=True, help="Only this sensor; may be given again."),
+        click.option(
+            "--agg",
+            shell_complete=_aggregations,
+            help="avg, min, max, sum, count, first, last, range or std.p of each bucket.",
+        ),
+        click.option("--bucket", help="How long a bucket is: 30s, 1m, 1h, 1d (from midnight)."),
+        click.option(
+            "--output",
+            type=click.Choice(OUTPUTS),
+            help="Default: table, or what the ending of --to says.",
+        ),
+        click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file."),
+        click.option("--all", "everything", is_flag=True, help="Every row of a long table."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@query.command()
+@click.argument("location", shell_complete=_locations)
+@click.argument("sensor_type", metavar="[TYPE]", default="all", shell_complete=_types)
+@_range_options
+@click.pass_context
+def location(ctx: click.Context, /, *, location: str, sensor_type: str, **options: Any) -> None:
+    """The readings of a TYPE (or all) in a LOCATION (or all).
+
+    \b
+    iotd query location salon temperature --start -1h --agg avg --bucket 1m
+    iotd query location all humidity --start today --output chart
+    """
+    _run(ctx, {"location": location, "sensor_type": sensor_type}, **options)
+
+
+@query.command()
+@click.argument("unit", shell_complete=_units)
+@_range_options
+@click.pass_context
+def unit(ctx: click.Context, /, *, unit: str, **options: Any) -> None:
+    """The readings of every sensor with a UNIT, from all shards at once: celsius, percent or aqi.
+
+    \b
+    iotd query unit celsius --start -15m
+    iotd query unit aqi --start -7d --agg max --bucket 1d --output csv
+    """
+    _run(ctx, {"unit": unit}, **options)
+
+
+def _run(
+    ctx: click.Context,
+    asked: dict[str, str],
+    *,
+    start: str,
+    end: str | None,
+    sensors: tuple[int, ...],
+    agg: str | None,
+    bucket: str | None,
+    output: str | None,
+    to: Path | None,
+    everything: bool,
+) -> None:
+    from iotd.cli.readings import writer  # noqa: PLC0415
+    from iotd.query.system import ShardingSystem  # noqa: PLC0415
+    from iotd.query.times import parse_range  # noqa: PLC0415
+
+    output = output or (_BY_ENDING.get(to.suffix.lower(), "table") if to else "table")
+    first, stop = parse_range(start, end)
+
+    async def run() -> Readings:
+        async with ShardingSystem.connect(ctx.obj) as system:
+            how: dict[str, Any] = {"agg": agg, "bucket": bucket, "sensor_ids": sensors or None}
+            if agg is None and bucket is None:
+                how |= _for_a_picture(system, output, first, stop)
+            ask: Any = system.stream_by_unit_measure if "unit" in asked else system.stream_location_data
+            with writer(output, to, everything=everything) as write:
+                chunk: Readings
+                async for chunk in ask(**asked, start=first / 1000, end=stop / 1000, **how):
+                    write.chunk(chunk)
+                write.end(chunk)
+            if not write.count and chunk.complete:
+                raise NothingFound(await _nothing(system, asked, sensors, chunk))
+            return chunk
+
+    last = asyncio.run(run())
+    for problem in last.problems:
+        click.echo(f"iotd: {problem}", err=True)
+    if not last.complete:
+        ctx.exit(_EXIT_INCOMPLETE)
+
+
+class NothingFound(UsageError):
+    """The query was right, and nothing is there."""
+
+    exit_code = _EXIT_INCOMPLETE
+
+
+def _for_a_picture(system: ShardingSystem, output: str, first: int, stop: int) -> dict[str, Any]:
+    """More points than a picture can show are averaged by the servers; its title says so."""
+    from iotd.query.pictures.lines import bucket_for  # noqa: PLC0415
+
+    points = (stop - first) / 1000 / system.settings.sensors.interval.total_seconds()
+    if output not in _POINTS or points <= _POINTS[output]:
+        return {}
+    return {"agg": "avg", "bucket": bucket_for(first, stop, _POINTS[output] // 20) / 1000}
+
+
+async def _nothing(system: ShardingSystem, asked: dict[str, str], sensors: tuple[int, ...], last: Readings) -> str:
+    """Why nothing was found, as far as that can be told."""
+    from iotd.query.times import show  # noqa: PLC0415
+
+    known = await system.get_sensors(**asked)
+    what = " ".join(asked.values())
+    if not known:
+        return f"there are no readings of {what} yet; `iotd status` shows whether any are written"
+    ids = sorted({sensor.sensor_id for sensor in known})
+    if sensors and not set(sensors) & set(ids):
+        return f"no sensor {', '.join(map(str, sensors))} in {what}; there are {', '.join(map(str, ids))}"
+    begins = round(min(known.values()).timestamp() * 1000)
+    return f"no readings of {what} from {show(last.start)} to {show(last.stop)}; they begin at {show(begins)}"

@@ -1,0 +1,297 @@
+"""A query on its way: windows of time, over all its shards at once and the archive, joined."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from iotd.errors import ArchiveError, ShardError
+from iotd.query.aggregate import Aggregation
+from iotd.query.archives import Archive, Found
+from iotd.query.buckets import Run
+from iotd.query.join import Known, Part, Range, Reach, Times, Values, joined, merge, missing, overtaken, parts
+from iotd.query.marks import Marks
+from iotd.query.names import Selection
+from iotd.query.result import Answer
+from iotd.query.shard import Held, ShardSource
+from iotd.sensors import Sensor
+
+Plan = dict[Sensor, list[Part]]
+
+
+class Query:
+    """One selection over one range.
+
+    What fails on the way is noted and stood in for (a replica for its master, the archive for a shard, a shard for the
+    archive, as far as they reach), and what that leaves open is in the :meth:`answers`.
+
+    Attributes:
+        known: the sensors that shard or archive has, and how each is divided between them.
+    """
+
+    def __init__(
+        self,
+        what: Selection,
+        first: int,
+        stop: int,
+        *,
+        shards: Mapping[str, ShardSource],
+        archive: Archive | None,
+        marks: Callable[[], Marks],
+    ) -> None:
+        """
+        Args:
+            first: ms, included; ``stop``: ms, not included.
+            shards: a source for each location of the selection, not connected yet.
+            marks: blocking; how far the archive is.
+        """
+        self.what = what
+        self.first = first
+        self.stop = stop
+        self.known: dict[Sensor, Known] = {}
+        self.archive = archive
+        self._shards = shards
+        self._read_marks = marks
+        self._dead: dict[str, str] = {}
+        self._archive_trouble: str | None = None
+        self._archived: dict[Sensor, int] = {}
+        self._missing: dict[str, list[Range]] = {location: [] for location in what.locations}
+
+    async def learn(self) -> None:
+        """Finds the nodes to read from, the series, and how each is divided between shard and archive."""
+        # before the shards: a watermark that moves meanwhile is behind, which is always right
+        marks = await asyncio.to_thread(self._read_marks)
+        held = await asyncio.gather(*(self._learn_shard(shard) for shard in self._shards.values()))
+        self.known = {sensor: marks.known(sensor, begins) for one in held for sensor, begins in one.items()}
+        if self.archive is None or not self._needs_archive():
+            return
+        try:
+            self._archived = await self.archive.begins(self.what, self.first, self.stop - 1)
+        except ArchiveError as e:
+            self._archive_trouble = str(e)
+            return
+        for sensor in self._archived.keys() - self.known.keys():
+            self.known[sensor] = marks.known(sensor, None)
+
+    async def _learn_shard(self, shard: ShardSource) -> dict[Sensor, int | None]:
+        try:
+            await shard.find()
+            sensors = await shard.series(self.what)
+            begins = await shard.begins(sensors)
+        except ShardError:
+            self._dead[shard.location] = shard.why or "no answer"
+            return {}
+        return {sensor: begins.get(sensor) for sensor in sensors}
+
+    def _needs_archive(self) -> bool:
+        lacking = set(self.what.locations) - {sensor.location for sensor in self.known}
+        return bool(lacking) or any(known.boundary >= self.first for known in self.known.values())
+
+    def reach(self, location: str) -> Reach:
+        """Who can be asked about a location now."""
+        return Reach(location not in self._dead, self.archive is not None and self._archive_trouble is None)
+
+    @property
+    def begins(self) -> dict[Sensor, int]:
+        """The first reading (ms) of each sensor that has one; before the start of the query only if a shard said so."""
+        found = {}
+        for sensor, known in self.known.items():
+            firsts = [first for first in (known.first, self._archived.get(sensor)) if first is not None]
+            if firsts:
+                found[sensor] = min(firsts)
+        return found
+
+    # ── readings as they came ──
+
+    async def window(self, first: int, last: int, sensors: Collection[Sensor] | None = None) -> Found:
+        """The readings from ``first`` to ``last`` (ms, both included), of every sensor that has any there.
+
+        Args:
+            sensors: of these only; None: of all that are known.
+        """
+        wanted = self.known.keys() if sensors is None else sensors
+        while True:
+            plan = {s: parts(self.known[s], self.reach(s.location), first, last) for s in wanted}
+            held, archived = await asyncio.gather(self._from_shards(plan), self._from_archive(plan))
+            if held is None or archived is None:
+                continue  # who failed is noted, so the next plan is another one
+            found = _join(plan, held, archived)
+            if (gone := await self._let_go(plan, held)) is None:
+                continue
+            for sensor, samples in gone.items():
+                found[sensor] = merge(samples, found[sensor]) if sensor in found else samples
+            return found
+
+    async def _from_shards(self, plan: Plan) -> dict[Sensor, list[Held]] | None:
+        answers = await asyncio.gather(*(self._from_shard(shard, plan) for shard in self._shards.values()))
+        if any(one is None for one in answers):
+            return None
+        return {sensor: pieces for one in answers if one is not None for sensor, pieces in one.items()}
+
+    async def _from_shard(self, shard: ShardSource, plan: Plan) -> dict[Sensor, list[Held]] | None:
+        wanted = [
+            (sensor, part.first, part.last)
+            for sensor, its in plan.items()
+            for part in its
+            if sensor.location == shard.location and part.source != "archive"
+        ]
+        if not wanted:
+            return {}
+        try:
+            held = await shard.samples(wanted)
+        except ShardError as e:
+            self.shard_failed(shard.location, e)
+            return None
+        found: dict[Sensor, list[Held]] = {}
+        for (sensor, _, _), piece in zip(wanted, held, strict=True):
+            found.setdefault(sensor, []).append(piece)
+        return found
+
+    async def _from_archive(self, plan: Plan) -> Found | None:
+        wanted = [(s, part) for s, its in plan.items() for part in its if part.source != "shard"]
+        if not wanted or self.archive is None:
+            return {}
+        # one question for all sensors, whose parts end within moments of each other
+        what = self.what.at({sensor.location for sensor, _ in wanted})
+        try:
+            first, last = min(part.first for _, part in wanted), max(part.last for _, part in wanted)
+            return await self.archive.samples(what, first, last)
+        except ArchiveError as e:
+            self.archive_failed(e)
+            return None
+
+    async def _let_go(self, plan: Plan, held: Mapping[Sensor, list[Held]]) -> Found | None:
+        """What retention took from the shards between plan and reading, from the archive."""
+        gaps: Plan = {}
+        for sensor, pieces in held.items():
+            asked = [part for part in plan[sensor] if part.source != "archive"]
+            for part, piece in zip(asked, pieces, strict=True):
+                if gap := overtaken(self.known[sensor], part, piece.begins):
+                    gaps.setdefault(sensor, []).append(Part(gap.first, gap.last, "archive"))
+        if not gaps or not self.reach("").archive:
+            return {}
+        archived = await self._from_archive(gaps)
+        return None if archived is None else _join(gaps, {}, archived)
+
+    # ── aggregations ──
+
+    async def shard_buckets(
+        self, wanted: Sequence[tuple[Sensor, Aggregation, Run, int, int]]
+    ) -> list[tuple[Times, Values]]:
+        """What the shards compute of each (sensor, aggregation, run, first ms, last ms), in this order.
+
+        Raises:
+            ShardError: one failed, which is noted.
+        """
+        by_location: dict[str, list[int]] = {}
+        for i, (sensor, *_) in enumerate(wanted):
+            by_location.setdefault(sensor.location, []).append(i)
+
+        async def one(location: str, places: list[int]) -> list[tuple[Times, Values]]:
+            try:
+                return await self._shards[location].buckets([wanted[i] for i in places])
+            except ShardError as e:
+                self.shard_failed(location, e)
+                raise
+
+        answers = await asyncio.gather(*(one(*item) for item in by_location.items()), return_exceptions=True)
+        results: dict[int, tuple[Times, Values]] = {}
+        for places, answer in zip(by_location.values(), answers, strict=True):
+            if isinstance(answer, BaseException):
+                raise answer
+            results.update(zip(places, answer, strict=True))
+        return [results[i] for i in range(len(wanted))]
+
+    async def expired(self, asked: Mapping[Sensor, int]) -> bool:
+        """Whether retention has passed the ms from which on a shard was asked, for one of these sensors at least.
+
+        Only where no watermark is known can it; then :attr:`known` says from now on where the shard begins.
+        """
+        if not self.reach("").archive:
+            return False
+        found = False
+        for location, shard in self._shards.items():
+            mine = [s for s in asked if s.location == location and self.known[s].mark is None]
+            try:
+                begins = await shard.begins(mine) if mine else {}
+            except ShardError as e:
+                self.shard_failed(location, e)
+                return True
+            for sensor, now in begins.items():
+                first = self.known[sensor].first
+                if first is not None and now > max(first, asked[sensor]):
+                    self.known[sensor] = replace(self.known[sensor], first=now)
+                    found = True
+        return found
+
+    # ── what failed, and what that leaves open ──
+
+    def shard_failed(self, location: str, error: ShardError) -> None:
+        """From now on the archive answers for this location, as far as it can."""
+        self._dead[location] = str(error)
+
+    def archive_failed(self, error: ArchiveError) -> None:
+        """From now on the shards answer alone, as far back as they hold."""
+        self._archive_trouble = str(error)
+
+    def note_missing(self, first: int, last: int) -> None:
+        """Notes what may be missing from ``first`` to ``last`` (ms, both included), as things are now."""
+        for location in self.what.locations:
+            reach = self.reach(location)
+            if self.archive is None and reach.shard:
+                continue  # what the shard does not hold is nowhere
+            series: Iterable[Known] = [k for s, k in self.known.items() if s.location == location] or [Known()]
+            for known in series:
+                self._missing[location] += missing(known, reach, first, last)
+            self._missing[location] = joined(self._missing[location])
+
+    def answers(self) -> tuple[Answer, ...]:
+        """Who answered so far, by location."""
+        return tuple(
+            Answer(location, shard.node, shard.role, tuple(self._missing[location]), self._why(location))
+            for location, shard in self._shards.items()
+        )
+
+    def _why(self, location: str) -> str | None:
+        dead = self._dead.get(location)
+        reasons = [f"no node answers ({dead})"] if dead else []
+        if self._archive_trouble and (dead or self._missing[location]):
+            reasons.append(f"the archive does not answer ({self._archive_trouble})")
+        return "; ".join(reasons) or None
+
+    async def close(self) -> None:
+        """Lets go of the shards' connections."""
+        for shard in self._shards.values():
+            await shard.close()
+
+
+def _join(plan: Plan, held: Mapping[Sensor, list[Held]], archived: Found) -> Found:
+    found: Found = {}
+    for sensor, its in plan.items():
+        pieces = iter(held.get(sensor, ()))
+        joints: list[tuple[Times, Values]] = []
+        for part in its:
+            from_shard = None if part.source == "archive" else next(pieces)
+            from_archive = None if part.source == "shard" else _cut(archived.get(sensor), part)
+            if from_shard is None:
+                samples = from_archive
+            elif from_archive is None:
+                samples = (from_shard.times, from_shard.values)
+            else:
+                samples = merge(from_archive, (from_shard.times, from_shard.values))
+            if samples is not None and len(samples[0]):
+                joints.append(samples)
+        if joints:
+            found[sensor] = (np.concatenate([t for t, _ in joints]), np.concatenate([v for _, v in joints]))
+    return found
+
+
+def _cut(samples: tuple[Times, Values] | None, part: Part) -> tuple[Times, Values] | None:
+    if samples is None:
+        return None
+    times, values = samples
+    low, high = np.searchsorted(times, [part.first, part.last + 1])
+    return times[low:high], values[low:high]

@@ -1,0 +1,52 @@
+"""How far the archive is, as a query learns it: from the daemon's state directory, where that is on this machine."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from iotd.query.join import Known, Range, joined
+from iotd.sensors import Sensor
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Watermarks by key, dirty ranges by location, and by key the range in which the archive refused points."""
+
+    marks: dict[str, int] = field(default_factory=dict)
+    dirty: dict[str, list[Range]] = field(default_factory=dict)
+    refused: dict[str, Range] = field(default_factory=dict)
+
+    def known(self, sensor: Sensor, first: int | None) -> Known:
+        """What is known of a series whose first reading in the shard is at ``first`` (ms)."""
+        refused = self.refused.get(sensor.key)
+        stains = self.dirty.get(sensor.location, [])
+        # what the archive refused for good, the shard has for as long as it keeps it
+        return Known(
+            mark=self.marks.get(sensor.key),
+            dirty=tuple(joined([*stains, refused] if refused else stains)),
+            first=first,
+        )
+
+
+def read_marks(state: Path, archive: str) -> Marks | None:
+    """The watermarks of an archive (its identity); None where no daemon keeps any here. Blocking."""
+    path = state / "watermarks.sqlite"
+    if not path.exists():
+        return None
+    found = Marks()
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)) as db:
+            db.execute("BEGIN")  # marks and dirty ranges of one moment
+            found.marks.update(db.execute("SELECT key, ms FROM watermarks WHERE sink = ?", (archive,)))
+            query = "SELECT location, first, last FROM dirty WHERE sink = ?"
+            for location, first, last in db.execute(query, (archive,)):
+                found.dirty.setdefault(location, []).append(Range(first, last))
+            query = "SELECT key, min(ms), max(ms) FROM rejected WHERE sink = ? GROUP BY key"
+            for key, first, last in db.execute(query, (archive,)):
+                found.refused[key] = Range(first, last)
+    except sqlite3.Error:
+        return None  # damaged or not readable; the daemon says it in its log
+    return found

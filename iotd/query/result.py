@@ -1,0 +1,275 @@
+"""What a query returns: readings as arrays, who answered for each location, and what may be missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iotd.errors import UsageError
+from iotd.query.aggregate import Aggregation
+from iotd.query.join import Range, Times, Values
+from iotd.query.times import local, local_zone, show
+from iotd.sensors import UNITS, Sensor
+from iotd.settings.values import format_duration
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Who answered for a location.
+
+    Attributes:
+        node: the Redis node that was read, None when none answers.
+        role: ``replica`` while the master is away: its last moments may not be there yet.
+        missing: ranges (ms, both ends included) in which readings may be missing.
+        why: what is wrong, None when nothing is.
+    """
+
+    location: str
+    node: str | None
+    role: Literal["master", "replica"] | None
+    missing: tuple[Range, ...] = ()
+    why: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        return not self.missing
+
+    def __str__(self) -> str:
+        if self.missing:
+            where = "; ".join(f"{show(r.first)} to {show(r.last)}" for r in self.missing[:3])
+            more = f" and {len(self.missing) - 3} more ranges" if len(self.missing) > 3 else ""
+            return f"{self.location}: readings may be missing from {where}{more}: {self.why}"
+        if self.role == "replica":
+            return (
+                f"{self.location}: its master is away, the replica {self.node} answered; the last moment may be missing"
+            )
+        return f"{self.location}: {self.node or 'the archive'} answered" + (f" ({self.why})" if self.why else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One reading, or one bucket of an aggregation, which begins at ``time`` (local)."""
+
+    time: datetime
+    sensor: Sensor
+    value: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Readings(Sequence[Reading]):
+    """Readings of some sensors in time order, as three arrays of one length.
+
+    Attributes:
+        sensors: whose places ``series`` names.
+        series: int32, place in ``sensors``, one per reading.
+        times: int64, ms since the epoch, never falling; the start of the bucket when aggregated.
+        values: float64, in the sensor's unit (a count is a number).
+        start, stop: the range that was asked for, ms: ``start`` included, ``stop`` not.
+        answers: who answered, by location.
+        aggregation: what the values are; None: readings as they came.
+        bucket: its length, ms; None without aggregation.
+    """
+
+    sensors: tuple[Sensor, ...]
+    series: NDArray[np.int32]
+    times: Times
+    values: Values
+    start: int
+    stop: int
+    answers: tuple[Answer, ...]
+    aggregation: Aggregation | None = None
+    bucket: int | None = None
+
+    # ── as a sequence ──
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def __iter__(self) -> Iterator[Reading]:
+        for series, time, value in zip(self.series.tolist(), self.times.tolist(), self.values.tolist(), strict=True):
+            yield Reading(local(time), self.sensors[series], value)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        if isinstance(index, slice):
+            return self._like(self.series[index], self.times[index], self.values[index])
+        return Reading(local(int(self.times[index])), self.sensors[self.series[index]], float(self.values[index]))
+
+    # ── what it is worth ──
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was asked for could be asked: no shard or archive was missed."""
+        return all(answer.complete for answer in self.answers)
+
+    @property
+    def problems(self) -> list[str]:
+        """What one should know of it: shards that are dead, replicas that stood in. Empty when all is well."""
+        return [str(a) for a in self.answers if a.missing or a.role == "replica" or a.why]
+
+    @cached_property
+    def units(self) -> tuple[str, ...]:
+        """The units of the values."""
+        if self.aggregation == "count":
+            return ("readings",)
+        return tuple(dict.fromkeys(UNITS[sensor.type] for sensor in self.sensors))
+
+    # ── as other things ──
+
+    def by_sensor(self) -> dict[Sensor, tuple[Times, Values]]:
+        """Times (int64 ms) and values of each sensor."""
+        return {
+            sensor: (self.times[mine], self.values[mine])
+            for place, sensor in enumerate(self.sensors)
+            if (mine := self.series == place).any()
+        }
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A DataFrame: time (local zone), location, type, sensor_id, unit, value.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas  # noqa: PLC0415  # an extra
+        except ImportError:
+            raise UsageError("to_pandas() needs pandas: pip install 'iotd[pandas]'") from None
+        place = self.series
+        return pandas.DataFrame(
+            {
+                "time": pandas.to_datetime(self.times, unit="ms", utc=True).tz_convert(local_zone()),
+                "location": pandas.Categorical([s.location for s in self.sensors]).take(place),
+                "type": pandas.Categorical([s.type for s in self.sensors]).take(place),
+                "sensor_id": np.array([s.sensor_id for s in self.sensors], np.int64)[place],
+                "unit": pandas.Categorical([self.unit_of(s) for s in self.sensors]).take(place),
+                "value": self.values,
+            }
+        )
+
+    def to_arrow(self) -> pyarrow.Table:
+        """An Arrow table with the same columns; times in ms, UTC.
+
+        Raises:
+            UsageError: pyarrow is not installed.
+        """
+        try:
+            import pyarrow as pa  # noqa: PLC0415  # an extra
+        except ImportError:
+            raise UsageError("Arrow and Parquet need pyarrow: pip install 'iotd[parquet]'") from None
+
+        def names(column: list[str]) -> Any:
+            return pa.DictionaryArray.from_arrays(pa.array(self.series), pa.array(column, pa.string()))
+
+        return pa.table(
+            {
+                "time": pa.array(self.times, pa.timestamp("ms", tz="UTC")),
+                "location": names([s.location for s in self.sensors]),
+                "type": names([s.type for s in self.sensors]),
+                "sensor_id": pa.array(np.array([s.sensor_id for s in self.sensors], np.int32)[self.series]),
+                "unit": names([self.unit_of(s) for s in self.sensors]),
+                "value": pa.array(self.values),
+            }
+        )
+
+    def chart(self, width: int = 100, height: int = 24, *, colour: bool = False) -> str:
+        """A chart for the terminal, so many columns wide and rows high."""
+        from iotd.query.pictures.terminal import chart  # noqa: PLC0415
+
+        return chart(self, width, height, colour=colour)
+
+    def draw(self, to: str | Path | BytesIO, form: str | None = None) -> None:
+        """A picture for a report, to a file (.png, .pdf, .svg) or buffer.
+
+        Raises:
+            UsageError: matplotlib is not installed, or the file can't be written.
+        """
+        from iotd.query.pictures.png import draw  # noqa: PLC0415
+
+        draw(self, Path(to) if isinstance(to, str) else to, form)
+
+    def __repr__(self) -> str:
+        lines = [f"<{self.title}: {self.summary}>"]
+        return "\n".join([*lines, *(f"  ! {problem}" for problem in self.problems)])
+
+    def _repr_html_(self) -> str:
+        head = f"<p><b>{escape(self.title)}</b>: {escape(self.summary)}</p>"
+        warnings = "".join(f"<p>⚠ {escape(problem)}</p>" for problem in self.problems)
+        shown = [*self[:5], None, *self[-5:]] if len(self) > 11 else list(self)
+        rows = "".join(
+            "<tr><td colspan=3>…</td></tr>"
+            if one is None
+            else f"<tr><td>{one.time:%F %T %Z}</td><td>{escape(one.sensor.key)}</td><td>{one.value:.10g}</td></tr>"
+            for one in shown
+        )
+        columns = f"<tr><th>time</th><th>sensor</th><th>{escape(', '.join(self.units))}</th></tr>"
+        return f"{head}{warnings}<table>{columns}{rows}</table>"
+
+    @property
+    def title(self) -> str:
+        """What this is, for people: ``temperature in salon, avg of 1m (celsius)``."""
+        return self.title_of(self.sensors)
+
+    def title_of(self, sensors: Sequence[Sensor]) -> str:
+        """The title of these and other readings of the same query, of all of these sensors."""
+        types = ", ".join(dict.fromkeys(s.type for s in sensors)) or "readings"
+        places = list(dict.fromkeys(s.location for s in sensors)) or [a.location for a in self.answers]
+        where = ", ".join(places)
+        how = f", {self.how}" if self.how else ""
+        units = ", ".join(dict.fromkeys(self.unit_of(s) for s in sensors))
+        return f"{types} in {where}{how}" + (f" ({units})" if units else "")
+
+    @property
+    def how(self) -> str:
+        """What the values are: ``avg of 1m``; nothing for readings as they came."""
+        if self.aggregation is None or self.bucket is None:
+            return ""
+        return f"{self.aggregation} of {format_duration(timedelta(milliseconds=self.bucket))}"
+
+    @property
+    def summary(self) -> str:
+        """How much this is, and of when."""
+        what = "reading" if self.aggregation is None else "bucket"
+        sensors = "" if not self.sensors else f" of {len(self.sensors)} sensor{'s' if len(self.sensors) != 1 else ''}"
+        partial = "" if self.complete else ", PARTIAL"
+        span = f"{show(self.start, zone_name=False)} to {show(self.stop)}"
+        return f"{len(self):,} {what}{'s' if len(self) != 1 else ''}{sensors}, {span}{partial}"
+
+    def unit_of(self, sensor: Sensor) -> str:
+        """The unit of a sensor's values here."""
+        return "readings" if self.aggregation == "count" else sensor.unit
+
+    def _like(self, series: NDArray[np.int32], times: Times, values: Values) -> Readings:
+        return Readings(
+            self.sensors, series, times, values, self.start, self.stop, self.answers, self.aggregation, self.bucket
+        )
+
+
+def concatenate(chunks: Sequence[Readings]) -> Readings:
+    """Chunks of one query as one; the last one's answers are those of the whole."""
+    last = chunks[-1]
+    sensors = tuple(sorted({sensor for chunk in chunks for sensor in chunk.sensors}))
+    place = {sensor: i for i, sensor in enumerate(sensors)}
+    series = [np.array([place[s] for s in chunk.sensors], np.int32)[chunk.series] for chunk in chunks if len(chunk)]
+    return Readings(
+        sensors,
+        np.concatenate(series) if series else np.empty(0, np.int32),
+        np.concatenate([chunk.times for chunk in chunks]),
+        np.concatenate([chunk.values for chunk in chunks]),
+        last.start,
+        last.stop,
+        last.answers,
+        last.aggregation,
+        last.bucket,
+    )

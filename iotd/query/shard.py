@@ -1,0 +1,210 @@
+"""One shard as queries read it: from its master, or from a replica while there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from iotd.errors import IotdError, ShardError, ShardUnavailable
+from iotd.query.aggregate import Aggregation
+from iotd.query.buckets import Run
+from iotd.query.join import Times, Values
+from iotd.query.names import Selection
+from iotd.sensors import Sensor
+from iotd.settings.tree import Tree
+from iotd.settings.values import Address
+from iotd.shards.connection import Argument, Connection, shard_error
+from iotd.shards.look import look_at
+from iotd.topology import Shard
+
+PAGE = 20_000
+"""Samples in one reply at most: some 10 ms of a Redis, a few MB here."""
+
+_AT_ONCE = 500
+"""Commands in one round trip."""
+
+Role = Literal["master", "replica"]
+
+_NOT_THERE = "key does not exist"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a shard gave of one series: times (int64 ms, rising), values, and its first time just before, ms."""
+
+    times: Times
+    values: Values
+    begins: int | None
+
+
+class ShardSource:
+    """Reads one location's readings; a node that fails is replaced by the one that answers then.
+
+    Attributes:
+        node: the name of the node that answers.
+        role: whether it is the master.
+        why: why no node answers; None while one does.
+    """
+
+    def __init__(self, shard: Shard, settings: Tree) -> None:
+        self.location = shard.location
+        self.node: str | None = None
+        self.role: Role | None = None
+        self.why: str | None = None
+        self._shard = shard
+        self._settings = settings
+        self._connection: Connection | None = None
+
+    async def find(self) -> None:
+        """Finds the node to read from: the master, else a replica that answers; one that hangs costs half a second,
+        and a shard of which nobody answers ``redis.response_timeout`` more.
+
+        Raises:
+            ShardUnavailable: no node answers.
+        """
+        await self.close()
+        view = await look_at(self._settings, self._shard)
+        if all(node.role is None for node in view.nodes):
+            # a dead node refuses at once again; one that is only slow, on a busy machine, is not taken for dead
+            view = await look_at(self._settings, self._shard, self._settings.redis.response_timeout.total_seconds())
+        replicas = [node.name for node in view.nodes if node.role == "slave"]
+        candidates: list[tuple[str, Role]] = [(view.master, "master")] if view.master else []
+        candidates += [(name, "replica") for name in replicas]
+        said = [f"{node.name}: {node.problem}" for node in view.nodes if node.problem]
+        for name, role in candidates:
+            node = next((n for n in self._shard.redis if n.name == name), None)
+            address = node.address if node else Address.parse(name)
+            try:
+                self._connection = await Connection.open(
+                    address,
+                    self._settings.redis,
+                    connect_timeout=self._settings.redis.connect_timeout.total_seconds(),
+                    response_timeout=self._settings.redis.response_timeout.total_seconds(),
+                )
+            except IotdError as e:
+                said.append(str(e))
+                continue
+            self.node, self.role, self.why = name, role, None
+            return
+        self.node = self.role = None
+        self.why = "; ".join(said) or "its nodes answer, and none of them is master or replica"
+        raise ShardUnavailable(f"{self.location}: {self.why}")
+
+    async def series(self, what: Selection) -> list[Sensor]:
+        """The sensors of the selection that have a series here.
+
+        Raises:
+            ShardError: no answer.
+        """
+        types = what.types[0] if len(what.types) == 1 else f"({','.join(what.types)})"
+        (keys,) = await self._ask([("TS.QUERYINDEX", f"location={self.location}", f"type={types}")])
+        found = []
+        for key in keys:
+            with suppress(ValueError):  # a key of someone else's with labels like ours
+                if (sensor := Sensor.from_key(key.decode())) in what:
+                    found.append(sensor)
+        return sorted(found)
+
+    async def begins(self, sensors: Sequence[Sensor]) -> dict[Sensor, int]:
+        """The first time (ms) of each series that holds a reading.
+
+        Raises:
+            ShardError: no answer.
+        """
+        replies = await self._ask([("TS.INFO", sensor.key) for sensor in sensors])
+        found = {sensor: _begins(reply) for sensor, reply in zip(sensors, replies, strict=True)}
+        return {sensor: begins for sensor, begins in found.items() if begins is not None}
+
+    async def samples(self, wanted: Sequence[tuple[Sensor, int, int]]) -> list[Held]:
+        """The readings of each (sensor, first ms, last ms), both ends included.
+
+        Raises:
+            ShardError: no answer.
+        """
+        commands: list[tuple[Argument, ...]] = []
+        for sensor, first, last in wanted:
+            # its first time is asked for before its readings, so that nothing expires between the two unnoticed
+            commands += [("TS.INFO", sensor.key), _range(sensor, first, last)]
+        replies = await self._ask(commands)
+        held = []
+        for (sensor, _, last), info, page in zip(wanted, replies[::2], replies[1::2], strict=True):
+            pages = [page or []]
+            while len(pages[-1]) == PAGE:
+                (more,) = await self._ask([_range(sensor, pages[-1][-1][0] + 1, last)])
+                pages.append(more or [])
+            times, values = _arrays([point for page in pages for point in page])
+            held.append(Held(times, values, _begins(info)))
+        return held
+
+    async def buckets(self, wanted: Sequence[tuple[Sensor, Aggregation, Run, int, int]]) -> list[tuple[Times, Values]]:
+        """The aggregation of each sensor's readings from a first to a last ms of a run, by start of the bucket.
+
+        Raises:
+            ShardError: no answer.
+        """
+        commands = [
+            ("TS.RANGE", s.key, max(0, first), last, "ALIGN", run.first % run.width, "AGGREGATION", what, run.width)
+            for s, what, run, first, last in wanted
+        ]
+        found = []
+        for (_, what, *_), reply in zip(wanted, await self._ask(commands), strict=True):
+            times, values = _arrays(reply or [])
+            if what == "std.p":
+                # of values all alike: their variance rounds to a little less than nothing (RedisTimeSeries 1.12.2)
+                values = np.nan_to_num(values, nan=0.0)
+            found.append((times, values))
+        return found
+
+    async def close(self) -> None:
+        """Lets go of the connection."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.close()
+
+    async def _ask(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        replies: list[Any] = []
+        for start in range(0, len(commands), _AT_ONCE):
+            some = commands[start : start + _AT_ONCE]
+            try:
+                replies += await self._ask_node(some)
+            except ShardError:
+                await self.find()
+                replies += await self._ask_node(some)
+        return replies
+
+    async def _ask_node(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        if self._connection is None:
+            raise ShardUnavailable(f"{self.location}: {self.why or 'not connected'}")
+        where = f"{self._connection.address}: {commands[0][0]!s}"
+        try:
+            replies = await self._connection.call_many(commands)
+        except BaseException:
+            await self.close()  # also when cancelled: replies may be under way
+            raise
+        for i, reply in enumerate(replies):
+            if isinstance(reply, BaseException):
+                if _NOT_THERE not in str(reply):
+                    raise shard_error(reply, where)
+                replies[i] = None
+        return replies
+
+
+def _range(sensor: Sensor, first: int, last: int) -> tuple[Argument, ...]:
+    return ("TS.RANGE", sensor.key, max(0, first), max(0, last), "COUNT", PAGE)
+
+
+def _begins(info: Any) -> int | None:
+    if info is None:
+        return None
+    said = dict(zip(info[::2], info[1::2], strict=True))
+    return int(said[b"firstTimestamp"]) if said[b"totalSamples"] else None
+
+
+def _arrays(points: list[Any]) -> tuple[Times, Values]:
+    count = len(points)
+    times = np.fromiter((point[0] for point in points), np.int64, count)
+    return times, np.fromiter((float(point[1]) for point in points), np.float64, count)

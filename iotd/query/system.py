@@ -1,0 +1,239 @@
+"""ShardingSystem: all shards and the archive, asked as one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iotd.errors import UsageError
+from iotd.query import stream
+from iotd.query.aggregate import aggregation
+from iotd.query.archives import Archive, open_archive
+from iotd.query.distribution import Distribution, distribution
+from iotd.query.engine import Query
+from iotd.query.marks import Marks, read_marks
+from iotd.query.names import Selection, select
+from iotd.query.result import Readings, concatenate
+from iotd.query.shard import ShardSource
+from iotd.query.status import ShardsStatus, shards_status
+from iotd.query.times import Time, local, parse_bucket, parse_range, parse_time
+from iotd.sensors import Sensor
+from iotd.settings import Settings, load
+from iotd.topology import topology
+
+if TYPE_CHECKING:
+    from iotd.query.blocking import BlockingShardingSystem
+
+
+class ShardingSystem:
+    """Asks the shards and the archive of one system; the daemon need not run.
+
+        async with ShardingSystem.connect() as system:
+            readings = await system.query_location_data("salon", "temperature", "-1h", "now")
+
+    Connections are made when they are needed, so connecting itself never fails for want of a server.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Use :meth:`connect`, unless you have settings of your own."""
+        self.settings = settings
+        self._topology = topology(settings)
+        self._archive: Archive | None = open_archive(settings)
+
+    @classmethod
+    def connect(cls, config: str | Path | None = None, **overrides: Any) -> ShardingSystem:
+        """The system that the configuration describes, found as the daemon finds it.
+
+        Args:
+            config: a configuration file; None: the usual places (``iotd config check`` names it).
+            overrides: tables of the configuration that win over it: ``topology={"port_offset": 1000}``.
+
+        Raises:
+            ConfigError: the configuration is wrong.
+        """
+        return cls(load(Path(config) if config is not None else None, **overrides))
+
+    @classmethod
+    def connect_sync(cls, config: str | Path | None = None, **overrides: Any) -> BlockingShardingSystem:
+        """The same with methods that block, for scripts and notebooks; see :meth:`connect`.
+
+        Raises:
+            ConfigError: the configuration is wrong.
+        """
+        from iotd.query.blocking import BlockingShardingSystem  # noqa: PLC0415  # which imports this module
+
+        return BlockingShardingSystem(cls.connect(config, **overrides))
+
+    async def __aenter__(self) -> ShardingSystem:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Lets go of the archive's connection."""
+        if self._archive is not None:
+            await self._archive.close()
+
+    def __repr__(self) -> str:
+        archive = self._archive.identity if self._archive else "none"
+        return f"<ShardingSystem: {', '.join(self.settings.locations)}; archive {archive}>"
+
+    # ── how it is ──
+
+    async def get_shards_status(self) -> ShardsStatus:
+        """Every shard as its nodes and Sentinels answer, within half a second, dead ones included."""
+        return await shards_status(self.settings, self._topology)
+
+    async def get_shard_distribution_metrics(self) -> Distribution:
+        """How series, readings, memory and writes are shared between the shards, and how evenly."""
+        return distribution(await self.get_shards_status())
+
+    # ── readings ──
+
+    async def query_location_data(
+        self,
+        location: str | None,
+        sensor_type: str | None,
+        start: Time,
+        end: Time | None = None,
+        *,
+        sensor_ids: int | Sequence[int] | None = None,
+        agg: str | None = None,
+        bucket: timedelta | float | str | None = None,
+    ) -> Readings:
+        """The readings of a type in a location, hot and archived ones together.
+
+        Args:
+            location: None or ``"all"``: every location.
+            sensor_type: None or ``"all"``: every type.
+            start, end: times as :func:`iotd.query.times.parse_time` reads them; the start is part of the range, the
+                end is not; without an end: up to now.
+            sensor_ids: one number or several; None: all sensors.
+            agg: an aggregation of :data:`iotd.query.aggregate.AGGREGATIONS`, computed by the servers; needs ``bucket``.
+            bucket: the length of a bucket: ``"1m"``, a timedelta, or seconds; one of a day begins at midnight.
+
+        Returns:
+            all of it, in memory (20 bytes a reading); for long ranges see :meth:`stream_location_data`. A shard that
+            is dead makes it partial (``.complete``, ``.problems``), never wrong.
+
+        Raises:
+            UsageError: there is no such location, type, sensor or aggregation, or a time can't be read.
+        """
+        chunks = self.stream_location_data(
+            location, sensor_type, start, end, sensor_ids=sensor_ids, agg=agg, bucket=bucket
+        )
+        return concatenate([chunk async for chunk in chunks])
+
+    async def query_by_unit_measure(
+        self,
+        unit: str,
+        start: Time,
+        end: Time | None = None,
+        *,
+        sensor_ids: int | Sequence[int] | None = None,
+        agg: str | None = None,
+        bucket: timedelta | float | str | None = None,
+    ) -> Readings:
+        """The readings of every sensor with a unit, from all shards at once; see :meth:`query_location_data`.
+
+        Args:
+            unit: ``celsius``, ``percent`` or ``aqi``.
+
+        Raises:
+            UsageError: there is no such unit, sensor or aggregation, or a time can't be read.
+        """
+        chunks = self.stream_by_unit_measure(unit, start, end, sensor_ids=sensor_ids, agg=agg, bucket=bucket)
+        return concatenate([chunk async for chunk in chunks])
+
+    def stream_location_data(
+        self,
+        location: str | None,
+        sensor_type: str | None,
+        start: Time,
+        end: Time | None = None,
+        *,
+        sensor_ids: int | Sequence[int] | None = None,
+        agg: str | None = None,
+        bucket: timedelta | float | str | None = None,
+    ) -> AsyncIterator[Readings]:
+        """The same in chunks of about 50,000 readings in time order, so that memory stays flat however long the range.
+
+        At least one chunk comes; the answers of the last one are those of the whole.
+
+        Raises:
+            UsageError: as :meth:`query_location_data`, at once.
+        """
+        what = select(self.settings, location=location, sensor_type=sensor_type, sensor_ids=sensor_ids)
+        return self._stream(what, start, end, agg, bucket)
+
+    def stream_by_unit_measure(
+        self,
+        unit: str,
+        start: Time,
+        end: Time | None = None,
+        *,
+        sensor_ids: int | Sequence[int] | None = None,
+        agg: str | None = None,
+        bucket: timedelta | float | str | None = None,
+    ) -> AsyncIterator[Readings]:
+        """:meth:`query_by_unit_measure` in chunks; see :meth:`stream_location_data`.
+
+        Raises:
+            UsageError: as :meth:`query_by_unit_measure`, at once.
+        """
+        what = select(self.settings, unit=unit, sensor_ids=sensor_ids)
+        return self._stream(what, start, end, agg, bucket)
+
+    async def get_sensors(
+        self, location: str | None = None, sensor_type: str | None = None, *, unit: str | None = None
+    ) -> dict[Sensor, datetime]:
+        """The sensors that shards or archive have readings of, and the time of the first one of each (local).
+
+        Raises:
+            UsageError: there is no such location, type or unit.
+        """
+        what = select(self.settings, location=location, sensor_type=sensor_type, unit=unit)
+        query = self._query(what, 0, parse_time("now") + 1)
+        try:
+            await query.learn()
+        finally:
+            await query.close()
+        return {sensor: local(begins) for sensor, begins in sorted(query.begins.items())}
+
+    def _stream(
+        self,
+        what: Selection,
+        start: Time,
+        end: Time | None,
+        agg: str | None,
+        bucket: timedelta | float | str | None,
+    ) -> AsyncIterator[Readings]:
+        first, stop = parse_range(start, end)
+        if agg is None and bucket is None:
+            return self._closing(self._query(what, first, stop), stream.readings)
+        if bucket is None:
+            raise UsageError(f"agg {agg!r} needs a bucket: over how long, for instance 1m")
+        if agg is None:
+            raise UsageError(f"bucket {bucket!r} needs an aggregation: what of each bucket, for instance avg")
+        compute = partial(stream.aggregated, what=aggregation(agg), bucket=parse_bucket(bucket))
+        return self._closing(self._query(what, first, stop), compute)
+
+    async def _closing(self, query: Query, read: Any) -> AsyncIterator[Readings]:
+        try:
+            async for chunk in read(query):
+                yield chunk
+        finally:
+            await query.close()
+
+    def _query(self, what: Selection, first: int, stop: int) -> Query:
+        archive = self._archive
+
+        def marks() -> Marks:
+            return (archive and read_marks(self.settings.state, archive.identity)) or Marks()
+
+        shards = {name: ShardSource(self._topology.shard(name), self.settings) for name in what.locations}
+        return Query(what, first, stop, shards=shards, archive=archive, marks=marks)
