@@ -50,7 +50,7 @@ def make_images(redis: RedisBinaries) -> Images:
             "/opt/redis-stack/lib/redistimeseries.so": redis.module,
         },
     )
-    serve = "mkdir /tmp/page && echo hello >/tmp/page/index.html && trap 'exit 0' TERM; "
+    serve = "mkdir -p /tmp/page && echo hello >/tmp/page/index.html && trap 'exit 0' TERM; "
     serve += "busybox httpd -f -p $RI_APP_PORT -h /tmp/page & wait"
     page = _make("page", {"/bin/busybox": _found("busybox"), "/bin/sh": _found("busybox")}, ("/bin/sh", "-c", serve))
     influxd = find_influxd(StackSettings())
