@@ -362,6 +362,10 @@ class Daemon:
         """What is remembered of each location's moves, oldest first."""
         return {name: location.shard.metadata.moves for name, location in self.locations.items()}
 
+    def now_ms(self) -> int:
+        """The time by the clock that sources go by."""
+        return self.clock.now()
+
     def reader(self, location: str) -> ShardReader:
         """A reader of a location's shard, for the caller to close.
 

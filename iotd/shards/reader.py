@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,6 +157,48 @@ class ShardReader:
             if said[b"totalSamples"]:
                 found[sensor] = (int(said[b"firstTimestamp"]), int(said[b"lastTimestamp"]))
         return found
+
+    async def latest(self) -> dict[Sensor, tuple[int, float]]:
+        """The newest sample of each series: time (ms) and value.
+
+        Raises:
+            ShardError: no master, or no answer.
+        """
+        (reply,) = await self._ask(("TS.MGET", "FILTER", f"location={self.location}"))
+        found = {}
+        for key, _, sample in reply:
+            with suppress(ValueError):  # a key that is no sensor's
+                if sample:
+                    found[Sensor.from_key(key.decode())] = (int(sample[0]), float(sample[1]))
+        return found
+
+    async def by_type(self, first: int, bucket: int) -> dict[str, list[tuple[int, float, float, float]]]:
+        """Mean, smallest and largest of all sensors of a type, per bucket (ms) from ``first`` (ms) on.
+
+        Returns:
+            by type, in time order: start of the bucket (ms), mean, smallest, largest. The server computes them.
+
+        Raises:
+            ShardError: no master, or no answer.
+        """
+        replies = await self._ask(
+            *(
+                (
+                    *("TS.MRANGE", first, "+", "ALIGN", 0, "AGGREGATION", how, bucket),
+                    *("FILTER", f"location={self.location}", "GROUPBY", "type", "REDUCE", how),
+                )
+                for how in ("avg", "min", "max")
+            )
+        )
+        mean, low, high = ({group.decode().removeprefix("type="): points for group, _, points in r} for r in replies)
+        return {
+            kind: [
+                (int(time), float(value), float(least), float(most))
+                for (time, value), (_, least), (_, most) in zip(points, low[kind], high[kind], strict=False)
+            ]
+            for kind, points in mean.items()
+            if kind in low and kind in high
+        }
 
     async def close(self) -> None:
         if self._connection is not None:

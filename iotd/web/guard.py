@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 _PLACES = 64
 _ASK_S = 5.0
@@ -84,5 +85,4 @@ class _Guarded(asyncio.Protocol):
 
 
 def _abort(transport: asyncio.BaseTransport) -> None:
-    assert isinstance(transport, asyncio.Transport)
-    transport.abort()
+    cast(asyncio.Transport, transport).abort()  # uvloop's is none by its type

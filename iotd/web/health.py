@@ -35,11 +35,11 @@ def health(state: DaemonState, settings: Settings) -> Health:
         if shard.depth.bytes >= settings.spool.limit:
             reasons.append(f"{shard.location}: its spool is at its limit (spool.limit), sensors wait")
         if shard.master is None:
-            degraded.append(f"{shard.location}: no master")
+            degraded.append(f"{shard.location}: no master; its readings wait in the spool")
         elif shard.trouble is not None:
-            degraded.append(f"{shard.location}: {shard.trouble}")
+            degraded.append(f"{shard.location}: {shard.trouble.rstrip('.')}; its readings wait in the spool")
         elif not shard.lag:
-            degraded.append(f"{shard.location}: no replica is connected")
+            degraded.append(f"{shard.location}: no replica is connected; the spool keeps what is written meanwhile")
     if state.archive.trouble is not None:
         degraded.append(f"archive: {state.archive.trouble}")
     if state.reload.refused is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from importlib.resources import files
 from urllib.parse import urlsplit
 
 import structlog
@@ -19,6 +20,7 @@ from iotd.web.health import health
 from iotd.web.metrics import CONTENT_TYPE, Metrics
 from iotd.web.state import Watched
 from iotd.web.status import StatusDocument
+from iotd.web.stream import Stream
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +33,15 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-cache",
+}
+
+
+_FILES = {
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/chart.js": ("chart.js", "text/javascript"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
 
@@ -51,6 +62,9 @@ class WebServer:
         self._daemon = daemon
         self._metrics = Metrics(daemon)
         self._status = StatusDocument(daemon)
+        self._stream = Stream(daemon)
+        page = files("iotd.web").joinpath("page")
+        self._files = {path: (page.joinpath(name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
         self._guard: Guard | None = None
 
     async def run(self) -> None:
@@ -66,6 +80,9 @@ class WebServer:
         app.router.add_get("/livez", self._get_livez)
         app.router.add_get("/readyz", self._get_readyz)
         app.router.add_get("/status", self._get_status)
+        app.router.add_get("/events", self._get_events, allow_head=False)
+        for path in self._files:
+            app.router.add_get(path, self._get_file)
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -82,7 +99,7 @@ class WebServer:
         try:
             server = await self._listen(guard)
             try:
-                await server.serve_forever()
+                await self._stream.run()  # for ever
             finally:
                 self.url = None
                 server.close()
@@ -107,7 +124,7 @@ class WebServer:
     @web.middleware
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         assert self._guard is not None
-        self._guard.asked(request.transport)
+        self._guard.asked(request.transport, stream=request.path == "/events")
         if self._local and not _is_local_name(request.headers.get("Host", "")):
             # a page of elsewhere whose name was made to point here (DNS rebinding)
             raise web.HTTPForbidden(text="only as localhost\n")
@@ -136,6 +153,17 @@ class WebServer:
 
     async def _get_status(self, request: web.Request) -> web.Response:
         return web.json_response(text=await self._status.text())
+
+    async def _get_events(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/event-stream"})
+        response.force_close()
+        await response.prepare(request)
+        await self._stream.send_to(response)
+        return response
+
+    async def _get_file(self, request: web.Request) -> web.Response:
+        content, kind = self._files[request.path]
+        return web.Response(body=content, content_type=kind, charset="utf-8")
 
 
 def _is_loopback(host: str) -> bool:

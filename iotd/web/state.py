@@ -77,6 +77,9 @@ class Watched(Protocol):
     def moves(self) -> dict[str, Sequence[Move]]:
         """What is remembered of each location's moves, oldest first."""
 
+    def now_ms(self) -> int:
+        """The time by the clock that sources go by."""
+
     def reader(self, location: str) -> ShardReader:
         """A reader of a location's shard, for the caller to close.
 

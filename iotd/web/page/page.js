@@ -1,0 +1,360 @@
+// The page: takes the daemon's server-sent events and changes what differs in place, so that focus, open details
+// and a screen reader's position stay where they are.
+
+import { Chart } from "/chart.js";
+
+const NAMES = { temperature: "Temperature", humidity: "Humidity", air_quality: "Air quality" };
+const UNITS = { celsius: "°C", percent: "%", aqi: "AQI" };
+const DIGITS = { temperature: 1, humidity: 1, air_quality: 0 };
+const STALE_MS = 10_000;
+
+const $ = (id) => document.getElementById(id);
+const rooms = new Map();
+let rate = null, shown = null;
+
+// ── text ──
+
+const clockFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const dateFormat = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const count = (n) => n.toLocaleString();
+const clock = (ms) => clockFormat.format(ms);
+const moment = (ms) => (Date.now() - ms < 43_200_000 ? clockFormat : dateFormat).format(ms);
+
+function bytes(n) {
+  for (const unit of ["B", "KiB", "MiB"]) {
+    if (n < 1024) return `${unit === "B" ? n : n.toFixed(1)} ${unit}`;
+    n /= 1024;
+  }
+  return `${n.toFixed(1)} GiB`;
+}
+
+function duration(seconds) {
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+  const units = [["d", 86400], ["h", 3600], ["min", 60]];
+  const parts = [];
+  for (const [unit, size] of units) {
+    const whole = Math.floor(seconds / size);
+    seconds -= whole * size;
+    if (whole || parts.length) parts.push(`${whole} ${unit}`);
+  }
+  return parts.slice(0, 2).join(" ");
+}
+
+function value(type, number) { return number.toFixed(DIGITS[type] ?? 2); }
+
+function set(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function tone(element, name) {
+  if (element.dataset.tone !== name) element.dataset.tone = name;
+}
+
+/** Makes the children of a list match texts without touching those that do. */
+function list(element, items, make) {
+  while (element.children.length > items.length) element.lastElementChild.remove();
+  items.forEach((item, i) => {
+    let child = element.children[i];
+    if (!child) element.append((child = document.createElement("li")));
+    make(child, item);
+  });
+}
+
+// ── a room ──
+
+class Room {
+  constructor(location) {
+    const card = $("room-template").content.firstElementChild.cloneNode(true);
+    this.card = card;
+    this.location = location;
+    card.dataset.location = location;
+    this.find = (selector) => card.querySelector(selector);
+    const title = this.find("h2");
+    title.textContent = location.replaceAll("_", " ");
+    title.id = `room-${location}`;
+    card.setAttribute("aria-labelledby", title.id);
+    this.measures = new Map();
+    this.charts = {};
+    this.moves = [];
+    $("rooms").append(card);
+  }
+
+  show(now, shard, view) {
+    const [name, text] = condition(shard, view.readings, now);
+    tone(this.card, name);
+    tone(this.find(".pill"), name);
+    set(this.find(".pill"), text);
+    this.moves = view.moves.map((m) => Date.parse(m.at));
+    for (const reading of view.readings) this.measure(reading).show(reading, now);
+    this.sensors(view.readings);
+    this.servers(shard, view);
+  }
+
+  measure(reading) {
+    if (!this.measures.has(reading.type)) this.measures.set(reading.type, new Measure(this, reading));
+    return this.measures.get(reading.type);
+  }
+
+  sensors(readings) {
+    const listed = readings.filter((r) => Object.keys(r.sensors).length > 1);
+    this.find(".each").hidden = !listed.length;
+    if (!this.find(".each").open) return;
+    const body = this.find(".each tbody");
+    const rows = listed.map((r) => [NAMES[r.type] ?? r.type, ...Object.entries(r.sensors).map(([, v]) => value(r.type, v))]);
+    while (body.children.length > rows.length) body.lastElementChild.remove();
+    rows.forEach(([title, ...cells], i) => {
+      let row = body.children[i];
+      if (!row) { body.append((row = document.createElement("tr"))); row.append(Object.assign(document.createElement("th"), { scope: "row" })); }
+      set(row.firstElementChild, title);
+      while (row.children.length - 1 > cells.length) row.lastElementChild.remove();
+      cells.forEach((cell, k) => {
+        if (!row.children[k + 1]) row.append(document.createElement("td"));
+        set(row.children[k + 1], cell);
+      });
+    });
+  }
+
+  servers(shard, view) {
+    const nodes = this.find(".nodes");
+    const names = [...new Set([...view.nodes, ...Object.keys(shard.roles)])];
+    names.forEach((name, i) => {
+      let line = nodes.children[i + 1];
+      if (!line) {
+        line = document.createElement("dd");
+        line.className = "node";
+        for (const part of ["role", "name", "lag"]) line.append(Object.assign(document.createElement("span"), { className: part }));
+        nodes.append(line);
+      }
+      const [role, said, lag] = node(name, shard);
+      line.dataset.role = role;
+      set(line.querySelector(".role"), said);
+      set(line.querySelector(".name"), name);
+      set(line.querySelector(".lag"), lag);
+    });
+    while (nodes.children.length - 1 > names.length) nodes.lastElementChild.remove();
+
+    const answering = view.sentinels.filter((s) => shard.sentinels.includes(s));
+    const silent = view.sentinels.filter((s) => !shard.sentinels.includes(s));
+    const cell = this.find(".sentinels");
+    const text = `${answering.length} of ${view.sentinels.length}${silent.length ? `, not ${silent.join(", ")}` : ""}`;
+    if (cell.dataset.text !== text) {
+      cell.dataset.text = text;
+      const dots = Object.assign(document.createElement("span"), { className: "dots", ariaHidden: "true" });
+      for (const s of view.sentinels) {
+        dots.append(Object.assign(document.createElement("span"), { textContent: silent.includes(s) ? "○" : "●", className: silent.includes(s) ? "off" : "" }));
+      }
+      cell.replaceChildren(dots, ` ${text}`);
+    }
+
+    const depth = shard.depth;
+    set(this.find(".waiting"), depth.batches ? `${count(depth.readings)} readings, ${duration(depth.age)}` : "nothing");
+    const last = view.moves.at(-1);
+    set(this.find(".moved"), last ? `${moment(Date.parse(last.at))}, ${duration(last.gap_ms / 1000)}` : "none");
+  }
+
+  draw(charts, now) {
+    this.charts = charts;
+    for (const [type, measure] of this.measures) if (charts[type]) measure.chart.draw(charts[type], step(charts[type]), now, this.moves);
+  }
+}
+
+class Measure {
+  constructor(room, reading) {
+    const box = $("measure-template").content.firstElementChild.cloneNode(true);
+    box.classList.add(reading.type);
+    this.box = box;
+    const name = NAMES[reading.type] ?? reading.type;
+    const unit = UNITS[reading.unit] ?? reading.unit;
+    set(box.querySelector("h3"), name);
+    set(box.querySelector(".unit"), unit);
+    this.number = box.querySelector(".value .number");
+    this.spread = box.querySelector(".spread");
+    this.told = null;
+    this.chart = new Chart(box.querySelector(".chart"), {
+      type: reading.type,
+      label: `${name} in ${room.location.replaceAll("_", " ")}`,
+      format: (v) => value(reading.type, v),
+      clock,
+      tell: (text) => { this.told = text; this.note(); },
+    });
+    room.find(".measures").append(box);
+    if (room.charts[reading.type]) this.chart.draw(room.charts[reading.type], step(room.charts[reading.type]), Date.now(), room.moves);
+  }
+
+  show(reading, now) {
+    set(this.number, value(reading.type, reading.value));
+    this.number.title = reading.count > 1 ? `mean of ${count(reading.count)} sensors` : "";
+    const age = now.now - reading.at;
+    const stale = age > Math.max(STALE_MS, 3 * now.interval);
+    this.box.classList.toggle("stale", stale);
+    this.text = stale
+      ? `${duration(age / 1000)} ago`
+      : reading.count > 1 ? `${value(reading.type, reading.low)} – ${value(reading.type, reading.high)}` : "";
+    this.note();
+  }
+
+  note() {
+    // what the cursor is on is read out; what changes every second is not
+    this.spread.ariaLive = this.told === null ? "off" : "polite";
+    set(this.spread, this.told ?? this.text ?? "");
+  }
+}
+
+function step(points) {
+  let least = 5000;
+  if (points.length > 1) least = Math.min(...points.slice(1).map((p, i) => p[0] - points[i][0]));
+  return least;
+}
+
+function condition(shard, readings, now) {
+  if (shard.master === null) return ["bad", "✕ no master"];
+  if (shard.trouble) return ["bad", "✕ not written"];
+  if (!shard.settled) return ["warn", "↻ failing over"];
+  if (!Object.keys(shard.lag).length) return ["warn", "! no replica"];
+  if (shard.depth.age > 10) return ["warn", "! not confirmed"];
+  return ["good", "✓ writing"];
+}
+
+function node(name, shard) {
+  const role = shard.roles[name];
+  if (role === "master") return name === shard.master ? ["master", "master", ""] : ["down", "believes it is master", "gets nothing"];
+  if (role === "slave") return ["replica", "replica", name in shard.lag ? `${bytes(shard.lag[name])} behind` : "not connected"];
+  return ["down", "no answer", ""];
+}
+
+// ── the whole ──
+
+function show(now) {
+  const daemon = now.daemon;
+  const shards = new Map(daemon.shards.map((s) => [s.location, s]));
+  for (const [location, room] of rooms) {
+    if (!shards.has(location)) { room.card.remove(); rooms.delete(location); }
+  }
+  for (const view of now.rooms) {
+    if (!rooms.has(view.location)) rooms.set(view.location, new Room(view.location));
+    rooms.get(view.location).show(now, shards.get(view.location), view);
+  }
+  verdict(now);
+  facts(now, daemon.shards);
+  failovers(now.rooms);
+  spool(daemon);
+  archive(now, daemon);
+  set($("foot-version"), `iotd ${daemon.version}`);
+}
+
+function verdict(now) {
+  const wrong = [...now.health.reasons.map((t) => ["bad", t]), ...now.health.degraded.map((t) => ["warn", t])];
+  const line = $("verdict");
+  if (!now.health.ready) { tone(line, "bad"); set(line, "Readings are not taken"); }
+  else if (wrong.length) { tone(line, "warn"); set(line, `Readings are safe, ${wrong.length === 1 ? "one thing is" : `${wrong.length} things are`} wrong`); }
+  else { tone(line, "good"); set(line, "All is well"); }
+  document.title = wrong.length ? `(${wrong.length}) iotd` : "iotd";
+  $("problems").hidden = !wrong.length;
+  list($("problems"), wrong, (item, [name, text]) => { tone(item, name); set(item, text.replaceAll("_", " ")); });
+}
+
+function facts(now, shards) {
+  const sum = (pick) => shards.reduce((total, s) => total + pick(s), 0);
+  const handed = sum((s) => s.handed);
+  if (rate && now.now > rate.at && handed >= rate.handed) {
+    const measured = ((handed - rate.handed) * 1000) / (now.now - rate.at);
+    rate.value = rate.value === undefined ? measured : 0.8 * rate.value + 0.2 * measured;
+    set($("fact-rate"), rate.value < 10 ? rate.value.toFixed(1) : count(Math.round(rate.value)));
+  }
+  rate = { at: now.now, handed, value: rate?.value };
+  set($("fact-confirmed"), count(sum((s) => s.confirmed)));
+  set($("fact-waiting"), count(sum((s) => s.depth.readings)));
+  set($("fact-uptime"), duration(Math.max(0, (Date.now() - Date.parse(now.daemon.started)) / 1000)));
+}
+
+function failovers(views) {
+  const moves = views.flatMap((v) => v.moves.map((m) => [v.location, m])).sort((a, b) => (a[1].at < b[1].at ? 1 : -1)).slice(0, 8);
+  $("failovers").hidden = !moves.length;
+  $("no-failovers").hidden = moves.length > 0;
+  const text = JSON.stringify(moves);
+  const body = $("failovers").tBodies[0];
+  if (body.dataset.text === text) return;
+  body.dataset.text = text;
+  body.replaceChildren(...moves.map(([location, m]) => {
+    const row = document.createElement("tr");
+    const short = (name) => name.replace(`redis-${location}-`, "");
+    const cells = [moment(Date.parse(m.at)), location.replaceAll("_", " "), `${short(m.source)} → ${short(m.target)}`, duration(m.gap_ms / 1000)];
+    cells.forEach((cell, i) => row.append(Object.assign(document.createElement("td"), { textContent: cell, className: i === 3 ? "number" : "", title: i === 2 ? m.reason : "" })));
+    return row;
+  }));
+}
+
+function spool(daemon) {
+  const sum = (pick) => daemon.shards.reduce((total, s) => total + pick(s), 0);
+  set($("spool-state"), daemon.spool_failing ? `can't be written: ${daemon.spool_failing}` : "what was handed over, until master and replica hold it");
+  set($("spool-bytes"), bytes(sum((s) => s.depth.bytes)));
+  set($("spool-kept"), bytes(sum((s) => s.depth.kept)));
+  set($("spool-replayed"), `${count(sum((s) => s.replayed))} batches`);
+  set($("spool-rejected"), count(sum((s) => s.refused)));
+  $("memory").max = daemon.memory_limit;
+  $("memory").value = daemon.memory_used;
+  set($("memory-text"), `${bytes(daemon.memory_used)} of ${bytes(daemon.memory_limit)}`);
+}
+
+function archive(now, daemon) {
+  const said = daemon.archive;
+  set($("archive-sink"), said.sink ? (said.trouble ?? said.sink) : "off");
+  set($("archive-points"), count(said.archived));
+  set($("archive-retries"), count(said.retries));
+  set($("archive-rejected"), count(said.rejected));
+  const behind = Object.fromEntries(daemon.shards.map((s) => [s.location, s.depth.unarchived]));
+  list($("archive-rooms"), Object.entries(said.locations ?? {}), (item, [location, l]) => {
+    if (!item.children.length) item.append(document.createElement("span"), document.createElement("span"));
+    set(item.firstElementChild, location.replaceAll("_", " "));
+    const upto = l.watermark === null ? "not yet" : `up to ${moment(l.watermark)}`;
+    set(item.lastElementChild, `${upto}, ${count(behind[location] ?? 0)} to go`);
+  });
+}
+
+// ── live ──
+
+function connect() {
+  const source = new EventSource("/events");
+  source.addEventListener("now", (e) => {
+    shown = JSON.parse(e.data);
+    $("offline").hidden = true;
+    show(shown);
+    document.body.dataset.live = "yes";
+  });
+  source.addEventListener("charts", (e) => {
+    const now = shown?.now ?? Date.now();
+    for (const [location, charts] of Object.entries(JSON.parse(e.data))) rooms.get(location)?.draw(charts, now);
+  });
+  source.addEventListener("error", () => {
+    const box = $("offline");
+    const text = shown
+      ? `No connection to iotd. This is how it was at ${clock(shown.now)}; trying again.`
+      : "No connection to iotd; trying again.";
+    if (box.hidden || box.textContent !== text) { box.hidden = false; set(box, text); }
+    document.body.dataset.live = "no";
+    // an answer that is no event stream ends an EventSource for good
+    if (source.readyState === EventSource.CLOSED) { source.close(); setTimeout(connect, 3000); }
+  });
+}
+
+// ── theme ──
+
+const THEMES = ["auto", "light", "dark"];
+
+function theme(name) {
+  if (name === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = name;
+  set($("theme"), `Theme: ${name}`);
+  try { localStorage.setItem("theme", name); } catch { /* a private window */ }
+}
+
+function remembered() {
+  try { return localStorage.getItem("theme"); } catch { return null; }
+}
+
+let current = THEMES.includes(remembered()) ? remembered() : "auto";
+theme(current);
+$("theme").addEventListener("click", () => { current = THEMES[(THEMES.indexOf(current) + 1) % 3]; theme(current); });
+set($("foot-zone"), `times in ${Intl.DateTimeFormat().resolvedOptions().timeZone}`);
+connect();

@@ -1,0 +1,106 @@
+"""What the page shows of a room's readings: read from its shard, so that what is seen is what is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+from iotd.errors import IotdError
+from iotd.sensors import UNITS, Sensor
+from iotd.settings import Settings
+from iotd.shards.reader import ShardReader
+
+_WINDOW_MS = 600_000
+_POINTS = 120
+_CHART_EVERY_S = 5.0
+_LIMIT_S = 0.8
+"""How long a shard may take to answer; its room shows what it showed before meanwhile."""
+_LISTED = 12
+"""Sensors of one type that are shown one by one; of more, only their mean and spread."""
+
+Points = list[tuple[int, float, float, float]]
+"""Start of the bucket (ms), mean, smallest and largest of all sensors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One type's newest readings in a room.
+
+    Attributes:
+        at: time (ms) of the newest.
+        value: their mean, with ``low`` and ``high`` the smallest and the largest.
+        sensors: by number, the value of each, where they are few.
+    """
+
+    type: str
+    unit: str
+    at: int
+    value: float
+    low: float
+    high: float
+    count: int
+    sensors: dict[int, float]
+
+
+@dataclass(slots=True)
+class RoomView:
+    """A room's readings as they were last seen; ``charts`` by type."""
+
+    readings: list[Reading] = field(default_factory=list)
+    charts: dict[str, Points] = field(default_factory=dict)
+
+
+class Room:
+    """Looks at one room's readings."""
+
+    def __init__(self, reader: ShardReader, settings: Settings, now_ms: Callable[[], int]) -> None:
+        self.view = RoomView()
+        self._reader = reader
+        self._now_ms = now_ms
+        interval = round(settings.sensors.interval.total_seconds() * 1000)
+        # whole multiples of the interval, so that each bucket has as many readings
+        self._bucket = max(interval, -(-_WINDOW_MS // _POINTS // interval) * interval)
+        self._charted = float("-inf")
+
+    async def look(self) -> None:
+        """Brings :attr:`view` up to date, as far as the shard answers in time."""
+        try:
+            async with asyncio.timeout(_LIMIT_S):
+                self.view.readings = _readings(await self._reader.latest())
+                if monotonic() - self._charted >= _CHART_EVERY_S:
+                    first = (self._now_ms() - self._bucket * _POINTS) // self._bucket * self._bucket
+                    self.view.charts = await self._reader.by_type(first, self._bucket)
+                    self._charted = monotonic()
+        except (IotdError, TimeoutError):
+            return
+
+    async def close(self) -> None:
+        await self._reader.close()
+
+
+def _readings(latest: dict[Sensor, tuple[int, float]]) -> list[Reading]:
+    found = []
+    for kind, unit in UNITS.items():
+        of_kind = {sensor: sample for sensor, sample in latest.items() if sensor.type == kind}
+        if not of_kind:
+            continue
+        newest = max(at for at, _ in of_kind.values())
+        # a sensor that was taken away has a last sample too, and a long time ago
+        current = {s: value for s, (at, value) in of_kind.items() if newest - at <= _WINDOW_MS}
+        values = list(current.values())
+        few = len(current) <= _LISTED
+        found.append(
+            Reading(
+                type=kind,
+                unit=unit,
+                at=newest,
+                value=sum(values) / len(values),
+                low=min(values),
+                high=max(values),
+                count=len(values),
+                sensors={s.sensor_id: current[s] for s in sorted(current)} if few else {},
+            )
+        )
+    return found

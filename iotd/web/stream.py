@@ -1,0 +1,149 @@
+"""/events: the page's server-sent events, one look at the daemon a second for however many who watch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from time import monotonic
+
+from aiohttp import web
+
+from iotd.ops.control import to_json
+from iotd.shards.moves import Move
+from iotd.topology import topology
+from iotd.web.health import Health, health
+from iotd.web.rooms import Points, Reading, Room
+from iotd.web.state import DaemonState, Watched
+
+_EVERY_S = 1.0
+_WATCHERS = 32
+_WRITE_S = 10.0
+_MOVES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RoomNow:
+    """A room's readings and moves, and how its servers are named, for the page."""
+
+    location: str
+    readings: list[Reading]
+    moves: list[Move]
+    nodes: list[str]
+    sentinels: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Everything the page shows but the charts; ``now`` in ms."""
+
+    now: int
+    interval: int
+    daemon: DaemonState
+    health: Health
+    rooms: list[RoomNow]
+
+
+class Stream:
+    """Looks while somebody watches, and costs nothing while nobody does."""
+
+    def __init__(self, daemon: Watched) -> None:
+        self._daemon = daemon
+        self._settings = daemon.settings
+        self._rooms: dict[str, Room] = {}
+        self._latest = b""
+        self._charts: dict[str, dict[str, Points]] = {}
+        self._watchers: set[asyncio.Queue[bytes]] = set()
+        self._somebody = asyncio.Event()
+        self._ended = False
+
+    async def run(self) -> None:
+        """Looks until cancelled."""
+        try:
+            while True:
+                if not self._watchers:
+                    await self._close_rooms()
+                    self._somebody.clear()
+                    await self._somebody.wait()
+                began = monotonic()
+                await self._look()
+                await asyncio.sleep(max(0.1, _EVERY_S - (monotonic() - began)))
+        finally:
+            self._ended = True
+            await self._close_rooms()
+
+    async def send_to(self, response: web.StreamResponse) -> None:
+        """Sends events until the client has gone, or reads too slowly."""
+        if len(self._watchers) >= _WATCHERS or self._ended:
+            await response.write(b"retry: 30000\n\n")
+            return
+        mailbox: asyncio.Queue[bytes] = asyncio.Queue(2)
+        mailbox.put_nowait(b"retry: 2000\n\n" + self._latest)
+        self._watchers.add(mailbox)
+        self._somebody.set()
+        try:
+            while True:
+                async with asyncio.timeout(_WRITE_S):
+                    await response.write(await mailbox.get())
+        except (ConnectionError, TimeoutError):
+            return
+        finally:
+            self._watchers.discard(mailbox)
+
+    async def _look(self) -> None:
+        state = self._daemon.state()
+        await self._follow(state)
+        await asyncio.gather(*(room.look() for room in self._rooms.values()))
+        text = _event("now", self._now(state))
+        charts = {name: room.view.charts for name, room in self._rooms.items()}
+        changed = any(charts[name] is not self._charts.get(name) for name in charts)
+        self._charts = charts
+        self._latest = text + _event("charts", charts)
+        if changed:
+            text = self._latest
+        for mailbox in self._watchers:
+            with contextlib.suppress(asyncio.QueueFull):  # it gets the next one
+                mailbox.put_nowait(text)
+
+    async def _follow(self, state: DaemonState) -> None:
+        if self._settings is not self._daemon.settings:  # a reload
+            await self._close_rooms()
+            self._settings = self._daemon.settings
+        names = [shard.location for shard in state.shards]
+        for gone in [name for name in self._rooms if name not in names]:
+            await self._rooms.pop(gone).close()
+        for name in names:
+            if name not in self._rooms:
+                self._rooms[name] = Room(self._daemon.reader(name), self._daemon.settings, self._daemon.now_ms)
+
+    def _now(self, state: DaemonState) -> Now:
+        settings = self._daemon.settings
+        moves = self._daemon.moves()
+        whole = topology(settings)
+        shards = [whole.shard(s.location) for s in state.shards]
+        return Now(
+            now=self._daemon.now_ms(),
+            interval=round(settings.sensors.interval.total_seconds() * 1000),
+            daemon=state,
+            health=health(state, settings),
+            rooms=[
+                RoomNow(
+                    shard.location,
+                    self._rooms[shard.location].view.readings,
+                    list(moves.get(shard.location, ()))[-_MOVES:],
+                    [node.name for node in shard.redis],
+                    [node.name for node in shard.sentinels],
+                )
+                for shard in shards
+            ],
+        )
+
+    async def _close_rooms(self) -> None:
+        rooms, self._rooms = self._rooms, {}
+        self._charts, self._latest = {}, b""
+        for room in rooms.values():
+            await room.close()
+
+
+def _event(name: str, content: object) -> bytes:
+    return f"event: {name}\ndata: {to_json(content)}\n\n".encode()

@@ -1,0 +1,130 @@
+"""The page in a real browser: before, during and after a failover, on each kind of screen."""
+
+from __future__ import annotations
+
+from tests.conftest import FreshSystem
+from tests.servers.chromium import Page, chromium
+from tests.servers.daemon import Daemon, running_daemon
+from tests.servers.system import System
+
+ROOM = "document.querySelector('[data-location=salle_de_bain]')"
+SCREENS = {"phone": (360, 740), "desk": (1280, 900), "wall": (2560, 1440)}
+# CSS contrast (WCAG 2): of each element's text against the first ground behind it that is not transparent
+POOR_CONTRAST = """
+(() => {
+  const parse = (c) => { const m = c.match(/[\\d.]+/g).map(Number); return {rgb: m.slice(0, 3), a: m[3] ?? 1}; };
+  const light = ({rgb}) => { const [r, g, b] = rgb.map((v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const ground = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c.a === 1) return c; } return {rgb: [255, 255, 255]}; };
+  return [...document.querySelectorAll('body *')]
+    .filter((e) => e.checkVisibility() && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()) && !e.closest('.skip, .dots, template'))
+    .map((e) => { const a = light(parse(getComputedStyle(e).color)), b = light(ground(e)); return [e.textContent.trim().slice(0, 30), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)]; })
+    .filter(([, ratio]) => ratio < 4.5);
+})()
+"""  # noqa: E501
+
+
+async def watched(page: Page, system: System) -> None:
+    http = system.settings.http
+    await page.open(f"http://{http.host}:{http.port}/")
+    await page.becomes("document.querySelectorAll('.chart .mean[d]').length === 6")
+
+
+async def test_the_page_follows_a_failover_without_anyone_touching_it(fresh_system: FreshSystem) -> None:
+    system = fresh_system(("salon", "salle_de_bain"), sensors={"interval": "200ms"})
+    with running_daemon(system.settings) as daemon:
+        await daemon.running()
+        await daemon.writes("salle_de_bain")
+        async with chromium() as page:
+            await watched(page, system)
+            # before
+            assert await page.ask(f"{ROOM}.querySelector('h2').textContent") == "salle de bain"
+            await page.becomes(f"{ROOM}.dataset.tone === 'good'")
+            assert await roles(page) == {
+                "master": "master",
+                "replica": "replica",
+            }
+            assert await page.ask(f"{ROOM}.querySelector('.sentinels').textContent.includes('3 of 3')")
+            assert 15 < float(await page.ask(f"{ROOM}.querySelector('.temperature .number').textContent")) < 30
+            shown = await page.ask("document.getElementById('fact-confirmed').textContent")
+            await page.becomes(f"document.getElementById('fact-confirmed').textContent !== '{shown}'")
+            # during
+            system.stack.backend.kill(system.topology.node("redis-salle_de_bain-master"))
+            await page.becomes(f"{ROOM}.dataset.tone !== 'good'")
+            await page.becomes("!document.getElementById('problems').hidden")
+            assert await page.ask("document.querySelector('[data-location=salon]').dataset.tone") == "good"
+            await page.becomes(f"{ROOM}.querySelector('.pill').textContent.includes('no replica')")
+            assert await roles(page) == {"master": "down", "replica": "master"}
+            # after
+            await system.stack.start("redis-salle_de_bain-master")
+            await page.becomes(f"{ROOM}.dataset.tone === 'good'", 60)
+            await page.becomes("document.getElementById('verdict').textContent === 'All is well'")
+            assert await roles(page) == {
+                "master": "replica",
+                "replica": "master",
+            }
+            row = await page.ask("document.querySelector('#failovers tbody tr').textContent")
+            assert "salle de bain" in row
+            assert "master → replica" in row
+            await page.becomes(f"{ROOM}.querySelectorAll('.chart .move').length >= 3")
+            assert page.errors == []
+            await leaves(page, daemon)
+
+
+async def roles(page: Page) -> dict[str, str]:
+    name = "n.querySelector('.name').textContent.split('-')[2]"
+    script = f"[...{ROOM}.querySelectorAll('.node')].map((n) => [{name}, n.dataset.role])"
+    return dict(await page.ask(script))
+
+
+async def leaves(page: Page, daemon: Daemon) -> None:
+    """The daemon ends though the page is open, and the page says that it is gone."""
+    assert await daemon.stop() == 0
+    await page.becomes("!document.getElementById('offline').hidden")
+    assert "No connection to iotd" in await page.ask("document.getElementById('offline').textContent")
+
+
+async def test_the_page_fits_every_screen_reads_well_in_light_and_dark_and_works_by_keyboard(
+    fresh_system: FreshSystem,
+) -> None:
+    system = fresh_system(("salon", "salle_de_bain"), sensors={"interval": "200ms"})
+    with running_daemon(system.settings) as daemon:
+        await daemon.running()
+        async with chromium() as page:
+            await watched(page, system)
+            for name, (width, height) in SCREENS.items():
+                for dark in (False, True):
+                    await page.size(width, height, dark=dark)
+                    assert await page.ask("document.documentElement.scrollWidth <= innerWidth"), name
+                    assert await page.ask(POOR_CONTRAST) == [], (name, dark)
+            # on the wall all of it is seen at once
+            assert await page.ask("document.documentElement.scrollHeight <= innerHeight")
+
+            # the theme stays when it was chosen
+            await page.ask("document.getElementById('theme').click()")
+            await page.size(1280, 900, dark=True)
+            assert await page.ask("getComputedStyle(document.documentElement).colorScheme") == "light"
+
+            # the first stop of the Tab key leads past the top; arrows read a chart
+            await page.press("Tab")
+            assert await page.ask("document.activeElement.className") == "skip"
+            await page.ask("document.querySelector('.chart svg').focus()")
+            await page.press("ArrowLeft")
+            assert ": " in await page.ask("document.querySelector('.measure .spread').textContent")
+            assert await page.ask("document.querySelector('.measure .spread').ariaLive") == "polite"
+            await page.press("Escape")
+            assert await page.ask("document.querySelector('.chart svg').getAttribute('aria-label')")
+
+            # everything came from us, and has a name for a screen reader
+            names = "performance.getEntriesByType('resource').map((r) => new URL(r.name).origin)"
+            assert set(await page.ask(names)) == {await page.ask("location.origin")}
+            tree = await page.call("Accessibility.getFullAXTree")
+            unnamed = [n["role"]["value"] for n in tree["nodes"] if _needs_name(n) and not n["name"]["value"]]
+            assert unnamed == []
+            assert page.errors == []
+        assert await daemon.stop() == 0
+
+
+def _needs_name(node: dict[str, object]) -> bool:
+    role = node.get("role")
+    needing = ("article", "button", "link", "img", "image", "meter", "heading", "table")
+    return isinstance(role, dict) and role["value"] in needing and not node["ignored"] and "name" in node
