@@ -161,6 +161,12 @@ def _of_archive(state: DaemonState, newest: dict[str, int]) -> Iterator[Metric]:
     points = GaugeMetricFamily(
         "iotd_archive_lag_points", "Readings handed over since the last whole pass began.", labels=_SHARD
     )
+    left = GaugeMetricFamily(
+        "iotd_archive_left_seconds", "Until the shard drops the oldest reading that is not archived.", labels=_SHARD
+    )
+    lost = CounterMetricFamily(
+        "iotd_archive_lost_readings", "Readings that the shard dropped before they were archived.", labels=_SHARD
+    )
     gaps = GaugeMetricFamily("iotd_archive_gaps", "Hours that differ, by the last verification.", labels=_SHARD)
     behind = {s.location: s.depth.unarchived for s in state.shards}
     for location, said in archive.locations.items():
@@ -169,9 +175,12 @@ def _of_archive(state: DaemonState, newest: dict[str, int]) -> Iterator[Metric]:
             lag.add_metric([location], max(0, newest.get(location, 0) - said.watermark) / 1000)
         if location in behind:
             points.add_metric([location], behind[location])
+        if said.left_ms is not None:
+            left.add_metric([location], said.left_ms / 1000)
+        lost.add_metric([location], sum(loss.count for loss in said.lost))
         if said.gaps is not None:
             gaps.add_metric([location], said.gaps)
-    yield from (watermark, lag, points, gaps)
+    yield from (watermark, lag, points, left, lost, gaps)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -125,10 +125,10 @@ class WebServer:
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         assert self._guard is not None
         self._guard.asked(request.transport, stream=request.path == "/events")
-        if self._local and not _is_local_name(request.headers.get("Host", "")):
-            # a page of elsewhere whose name was made to point here (DNS rebinding)
-            raise web.HTTPForbidden(text="only as localhost\n")
         try:
+            if self._local and not _is_local_name(request.headers.get("Host", "")):
+                # a page of elsewhere whose name was made to point here (DNS rebinding)
+                raise web.HTTPForbidden(text="only as localhost\n")
             response = await handler(request)
         except web.HTTPException as e:
             e.headers.update(_HEADERS)

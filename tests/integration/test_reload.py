@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from iotd.settings import Settings
 from iotd.shards.connection import Connection
@@ -103,11 +106,20 @@ async def _readings(redis: Connection, location: str) -> int:
     return sum(int(dict(zip(info[::2], info[1::2], strict=True))[b"totalSamples"]) for info in infos)
 
 
-async def test_a_configuration_that_is_wrong_changes_nothing_and_says_why(fresh_system: FreshSystem) -> None:
+async def test_a_configuration_that_is_wrong_changes_nothing_and_says_why_and_systemd_follows(
+    fresh_system: FreshSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     system = fresh_system(LOCATIONS, sensors={"interval": "50ms"})
     good = system.config.read_text()
-    with running_daemon(system.settings) as daemon:
+    systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    systemd.bind(str(system.settings.state.parent / "notify"))
+    systemd.setblocking(False)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(system.settings.state.parent / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "500000")
+    with systemd, running_daemon(system.settings) as daemon:
         await daemon.running()
+        await told(systemd, "READY=1")
+        await told(systemd, "WATCHDOG=1")
         for bad, why in (
             ("[sensors\n", "not valid TOML"),
             ('[sensors]\nintervall = "1s"\n', "did you mean 'interval'"),
@@ -120,6 +132,8 @@ async def test_a_configuration_that_is_wrong_changes_nothing_and_says_why(fresh_
             said = await hang_up(daemon)
             assert why in said["refused"]
             await daemon.writes("salon")
+            await told(systemd, "RELOADING=1")
+            await told(systemd, "READY=1")
         refused = await iotd("reload", config=None, IOTD_STATE_DIR=str(system.settings.state))
         assert refused.code == 78
         assert "token_file" in refused.err
@@ -129,6 +143,14 @@ async def test_a_configuration_that_is_wrong_changes_nothing_and_says_why(fresh_
         assert len(daemon.events("reload_refused")) == 4
         assert not daemon.events("source_started")[2:]
         assert await daemon.stop() == 0
+        await told(systemd, "STOPPING=1")
+
+
+async def told(systemd: socket.socket, what: str) -> None:
+    """Waits until systemd hears this, and passes over what it hears before."""
+    async with asyncio.timeout(20):
+        while what not in (await asyncio.get_running_loop().sock_recv(systemd, 4096)).decode().split("\n"):
+            continue
 
 
 async def test_diff_shows_what_a_reload_would_do_and_what_waits_for_a_restart(
