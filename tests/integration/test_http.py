@@ -54,9 +54,11 @@ async def test_metrics_are_in_the_format_and_count_what_happens(served: tuple[Sy
     assert families["iotd_write_latency_seconds"].type == "histogram"
 
     async def archived() -> bool:
-        return (await metrics(system.settings)).get("iotd_archive_points_total", 0) > 0
+        now = await metrics(system.settings)
+        passed = 'iotd_archive_lag_seconds{shard="salon"}' in now
+        return passed and now['iotd_readings_confirmed_total{shard="salon"}'] > 0
 
-    await until(archived, 30, "something is archived")
+    await until(archived, 30, "something is confirmed and archived")
     now = await metrics(system.settings)
     shard = '{shard="salon"}'
     produced, confirmed = now[f"iotd_readings_produced_total{shard}"], now[f"iotd_readings_confirmed_total{shard}"]
