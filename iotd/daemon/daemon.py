@@ -23,6 +23,7 @@ from iotd.errors import IotdError, UsageError
 from iotd.ops.control import ControlServer
 from iotd.ops.histogram import Histogram
 from iotd.ops.looplag import LoopLag
+from iotd.ops.memory import keep_trimmed
 from iotd.ops.statedir import held
 from iotd.ops.supervise import Supervisor, Tasks
 from iotd.ops.systemd import Notifier
@@ -161,6 +162,7 @@ class Daemon:
         async with together() as group:
             tasks = self._tasks = Tasks(group, self._supervisor)
             tasks.start("loop lag", self.loop_lag.run)
+            tasks.start("memory", keep_trimmed)
             tasks.start("watchdog", self._notifier.watch)
             tasks.start("http", self._web.run)
             for location in self.locations.values():
@@ -174,7 +176,7 @@ class Daemon:
             self._notifier.stopping(self.settings.shutdown.drain.total_seconds())
             begun.cancel()
             await self._drain(list(self.locations.values()))
-            await tasks.stop("archiver", "http", "watchdog", "loop lag")
+            await tasks.stop("archiver", "http", "watchdog", "memory", "loop lag")
             for location in self.locations.values():
                 await location.stop_shard(tasks)
 
@@ -278,7 +280,7 @@ class Daemon:
 
     async def _prepare(self, settings: Settings, added: list[str]) -> Sink | None:
         opened = []
-        sink = make_sink(settings)
+        sink = await asyncio.to_thread(make_sink, settings)  # it may have to import a client
         try:
             if sink is not None:
                 await asyncio.to_thread(self._marks.use, sink.identity)
