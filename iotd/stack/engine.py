@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from iotd.errors import StackError
 if TYPE_CHECKING:
     from docker import DockerClient
 
+_SYSTEM_SOCKET = Path("/var/run/docker.sock")
 _PROBE_S = 2
 _TIMEOUT_S = 120
 """For one request: on a slow disk it takes the engine that long to make a container."""
@@ -30,7 +32,7 @@ def address() -> str | None:
     if sys.platform == "win32":
         pipe = r"\\.\pipe\docker_engine"
         return "npipe:////./pipe/docker_engine" if os.path.exists(pipe) else None
-    sockets = [Path("/var/run/docker.sock"), Path.home() / ".docker/run/docker.sock"]
+    sockets = [_SYSTEM_SOCKET, Path.home() / ".docker/run/docker.sock"]
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         sockets.append(Path(runtime, "docker.sock"))
     return next((f"unix://{path}" for path in sockets if path.is_socket()), None)
@@ -66,13 +68,27 @@ def connect(timeout: float = _TIMEOUT_S) -> DockerClient:
             "no Docker engine: no socket was found, and DOCKER_HOST is not set; start one, "
             "or set stack.backend to process"
         )
+    if where.startswith("unix://"):
+        _require_listener(where)  # the SDK is slower to find that out, and leaves a socket open
     with engine_errors(f"the Docker engine at {where}"):
         if where.startswith(("tcp://", "https://")):  # its certificates come from the environment
             client = docker.from_env(version="auto", timeout=timeout)
         else:
             client = docker.DockerClient(base_url=where, version="auto", timeout=timeout)
-        client.ping()
+        try:
+            client.ping()
+        except BaseException:
+            client.close()
+            raise
         return client
+
+
+def _require_listener(where: str) -> None:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(where.removeprefix("unix://"))
+        except OSError as e:
+            raise StackError(f"the Docker engine at {where}: can't be reached ({e.strerror or e})") from None
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Several daemons and several hosts; run in the lab of :mod:`tests.chaos.lab`."""
