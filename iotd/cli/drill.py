@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from iotd.cli import complete
 from iotd.cli.output import output_option, print_json
 from iotd.errors import IotdError, StackError
 from iotd.ops.control import NoDaemon, request
@@ -29,7 +30,7 @@ _LOOK_EVERY_S = 0.2
 
 
 @click.command()
-@click.option("--location", required=True, help="Whose master is stopped.")
+@click.option("--location", required=True, shell_complete=complete.locations, help="Whose master is stopped.")
 @click.option("--restore", is_flag=True, help="Bring the old master back afterwards, as a replica in sync.")
 @click.option("--hang", is_flag=True, help="Make the master hang (SIGSTOP) instead of killing it.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "archive": ("iotd.cli.archive:archive", "Archive now, look at the archive."),
     "history": ("iotd.cli.history:history", "Load simulated history."),
     "reload": ("iotd.cli.reload:reload", "Have the running daemon take over a changed configuration."),
+    "completion": ("iotd.cli.completion:completion", "Complete commands and names in your shell."),
     "config": ("iotd.cli.config:config", "Check and show the configuration."),
 }
 

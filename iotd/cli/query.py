@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
+from iotd.cli import complete
 from iotd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 OUTPUTS = ("table", "csv", "json", "parquet", "png", "chart")
 _BY_ENDING = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".png": "png", ".pdf": "png", ".svg": "png"}
-_POINTS = {"chart": 1_000, "png": 20_000}
-"""Points of a line beyond which a picture shows averages, and says so."""
+_POINTS = {"chart": (2_000, 250), "png": (20_000, 1_500)}
+"""Of a line with more points than the first, a picture shows averages, at most the second many, and says so."""
 
 _EXIT_INCOMPLETE = 1
 
@@ -42,37 +42,6 @@ def query() -> None:
     """
 
 
-def _locations(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return _complete(ctx, incomplete, lambda tree: tree.locations)
-
-
-def _types(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return _complete(ctx, incomplete, lambda tree: (*tree.sensors.types, "all"))
-
-
-def _units(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from iotd.sensors import UNITS  # noqa: PLC0415
-
-    return _complete(ctx, incomplete, lambda tree: (UNITS[t] for t in tree.sensors.types))
-
-
-def _complete(ctx: click.Context, incomplete: str, names: Callable[[Any], Any]) -> list[CompletionItem]:
-    from iotd.errors import IotdError  # noqa: PLC0415
-    from iotd.settings import load  # noqa: PLC0415
-
-    try:
-        known = names(load(ctx.find_root().params.get("config")))
-    except IotdError:
-        return []  # a wrong configuration is said when the command is run
-    return [CompletionItem(name) for name in known if name.startswith(incomplete)]
-
-
-def _aggregations(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from iotd.query.aggregate import AGGREGATIONS  # noqa: PLC0415
-
-    return [CompletionItem(name) for name in AGGREGATIONS if name.startswith(incomplete)]
-
-
 def _range_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--start", default="-1h", show_default=True, help="From when on."),
@@ -80,7 +49,7 @@ def _range_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--sensor", "sensors", type=int, multiple=True, help="Only this sensor; may be given again."),
         click.option(
             "--agg",
-            shell_complete=_aggregations,
+            shell_complete=complete.aggregations,
             help="avg, min, max, sum, count, first, last, range or std.p of each bucket.",
         ),
         click.option("--bucket", help="How long a bucket is: 30s, 1m, 1h, 1d (from midnight)."),
@@ -98,8 +67,8 @@ def _range_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @query.command()
-@click.argument("location", shell_complete=_locations)
-@click.argument("sensor_type", metavar="[TYPE]", default="all", shell_complete=_types)
+@click.argument("location", shell_complete=complete.locations)
+@click.argument("sensor_type", metavar="[TYPE]", default="all", shell_complete=complete.types)
 @_range_options
 @click.pass_context
 def location(ctx: click.Context, /, *, location: str, sensor_type: str, **options: Any) -> None:
@@ -113,7 +82,7 @@ def location(ctx: click.Context, /, *, location: str, sensor_type: str, **option
 
 
 @query.command()
-@click.argument("unit", shell_complete=_units)
+@click.argument("unit", shell_complete=complete.units)
 @_range_options
 @click.pass_context
 def unit(ctx: click.Context, /, *, unit: str, **options: Any) -> None:
@@ -179,9 +148,9 @@ def _for_a_picture(system: ShardingSystem, output: str, first: int, stop: int) -
     from iotd.query.pictures.lines import bucket_for  # noqa: PLC0415
 
     points = (stop - first) / 1000 / system.settings.sensors.interval.total_seconds()
-    if output not in _POINTS or points <= _POINTS[output]:
+    if output not in _POINTS or points <= _POINTS[output][0]:
         return {}
-    return {"agg": "avg", "bucket": bucket_for(first, stop, _POINTS[output] // 20) / 1000}
+    return {"agg": "avg", "bucket": bucket_for(first, stop, _POINTS[output][1]) / 1000}
 
 
 async def _nothing(system: ShardingSystem, asked: dict[str, str], sensors: tuple[int, ...], last: Readings) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from iotd.cli import complete
 from iotd.cli.output import bad, good, output_option, print_json, print_table
 from iotd.settings import load
 from iotd.stack import NodeReport, Stack
@@ -95,7 +96,7 @@ def status(ctx: click.Context, output: str) -> None:
 
 
 @stack.command()
-@click.argument("node")
+@click.argument("node", shell_complete=complete.nodes)
 @output_option
 @click.pass_obj
 def start(config: Path | None, node: str, output: str) -> None:
@@ -108,7 +109,7 @@ def start(config: Path | None, node: str, output: str) -> None:
 
 
 @stack.command()
-@click.argument("node")
+@click.argument("node", shell_complete=complete.nodes)
 @output_option
 @click.pass_obj
 def stop(config: Path | None, node: str, output: str) -> None:
@@ -121,7 +122,7 @@ def stop(config: Path | None, node: str, output: str) -> None:
 
 
 @stack.command()
-@click.argument("node")
+@click.argument("node", shell_complete=complete.nodes)
 @click.option("-n", "--lines", default=50, show_default=True, help="So many lines of the end.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until Ctrl-C.")
 @click.pass_obj

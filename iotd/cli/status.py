@@ -10,85 +10,132 @@ import click
 
 from iotd.cli.output import bad, console, good, output_option, print_json, table
 from iotd.ops.control import NoDaemon, request
+from iotd.query.status import ShardsStatus, ShardStatus, shards_status
 from iotd.settings import Settings, load
-from iotd.shards.look import ShardView, look_at
 from iotd.topology import topology
+
+_EVERY_S = 1.0
+_TABLE_COLUMNS = 124
+"""What the table needs; on a narrower terminal each shard is a few lines."""
 
 
 @click.command()
 @output_option
-@click.option("--watch", "-w", is_flag=True, help="Show it again every second, until Ctrl-C.")
+@click.option("--watch", "-w", is_flag=True, help="Keep showing it, anew every second, until Ctrl-C.")
 @click.pass_context
 def status(ctx: click.Context, output: str, watch: bool) -> None:
     """Show every shard, the daemon and the archive.
 
     Exits with 1 when a shard has no master or a node is missing, or when no daemon runs.
+
+    \b
+    iotd status
+    iotd status --watch
+    iotd status --output json
     """
     settings = load(ctx.obj)
-    while True:
-        shards, daemon = asyncio.run(_look(settings))
-        if output == "json":
-            print_json({"shards": shards, "daemon": daemon})
-        else:
-            if watch:
-                click.clear()
-            _show(settings, shards, daemon)
-        if not watch:
-            break
-        time.sleep(1)
-    if daemon is None or not all(_healthy(view) for view in shards):
+    if watch:
+        try:
+            _watch(settings, output)
+        except KeyboardInterrupt:
+            return
+    shards, daemon = asyncio.run(_look(settings))
+    if output == "json":
+        print_json({"shards": shards.shards, "daemon": daemon})
+    else:
+        console().print(_view(settings, shards, daemon))
+    if daemon is None or not shards.healthy:
         ctx.exit(1)
 
 
-async def _look(settings: Settings) -> tuple[list[ShardView], Any]:
+def _watch(settings: Settings, output: str) -> None:
+    out = console()
+    if output == "json" or not out.is_terminal:
+        while True:
+            shards, daemon = asyncio.run(_look(settings))
+            if output == "json":
+                print_json({"shards": shards.shards, "daemon": daemon})
+            else:
+                out.print(_view(settings, shards, daemon))
+            time.sleep(_EVERY_S)
+    from rich.live import Live  # noqa: PLC0415
+
+    with Live(console=out, screen=True, auto_refresh=False) as screen:
+        while True:
+            began = time.monotonic()
+            screen.update(_view(settings, *asyncio.run(_look(settings))), refresh=True)
+            time.sleep(max(0.0, _EVERY_S - (time.monotonic() - began)))
+
+
+async def _look(settings: Settings) -> tuple[ShardsStatus, Any]:
     async def daemon() -> Any:
         try:
             return await request(settings.state, "GET", "/status")
         except NoDaemon:
             return None
 
-    *shards, answer = await asyncio.gather(*(look_at(settings, s) for s in topology(settings).shards), daemon())
-    return shards, answer
+    return await asyncio.gather(shards_status(settings, topology(settings)), daemon())
 
 
-def _healthy(view: ShardView) -> bool:
-    return view.master is not None and all(n.problem is None for n in view.nodes) and all(view.sentinels.values())
+def _view(settings: Settings, shards: ShardsStatus, daemon: Any) -> Any:
+    from rich.console import Group  # noqa: PLC0415
+
+    said = {s["location"]: s for s in daemon["shards"]} if daemon else {}
+    if console().width >= _TABLE_COLUMNS:
+        rows = [_row(shard, said.get(shard.location)) for shard in shards]
+        names = ("location", "master", "replica (lag)", "Sentinels", "readings", "writes/s", "memory", "waiting")
+        parts = [table(names, rows, right=(4, 5, 6))]
+    else:
+        parts = [_lines(shard, said.get(shard.location)) for shard in shards]
+    return Group(*parts, *_notes(settings, daemon))
 
 
-def _show(settings: Settings, shards: list[ShardView], daemon: Any) -> None:
-    by_location = {s["location"]: s for s in daemon["shards"]} if daemon else {}
-    rows = []
-    for view in shards:
-        said = by_location.get(view.location)
-        rows.append(
-            (
-                view.location,
-                good(view.master) if view.master else bad("none"),
-                _replicas(view),
-                _sentinels(view),
-                *(_of_daemon(said) if said else ("", "", "")),
-            )
-        )
-    out = console()
-    out.print(table(("location", "master", "replica (lag)", "Sentinels", "written", "waiting", "last failover"), rows))
+def _row(shard: ShardStatus, said: Any) -> tuple[object, ...]:
+    return (
+        shard.location,
+        _master(shard),
+        ", ".join(_replicas(shard)),
+        _sentinels(shard),
+        *_figures(shard),
+        _waiting(said) if said else "",
+    )
+
+
+def _lines(shard: ShardStatus, said: Any) -> str:
+    readings, writes, memory = _figures(shard)
+    held = f"\n  {readings} readings, {writes} a second, {memory}" if readings else ""
+    waiting = f"; waiting: {_waiting(said)}" if said else ""
+    nodes = "\n".join(f"  replica {replica}" for replica in _replicas(shard))
+    head = f"[bold]{shard.location}[/bold]\n  master {_master(shard)}"
+    return f"{head}\n{nodes}\n  Sentinels {_sentinels(shard)}{held}{waiting}"
+
+
+def _notes(settings: Settings, daemon: Any) -> list[str]:
     if daemon is None:
-        out.print(bad("no daemon runs") + f" on {settings.state}; start it with `iotd up` or `iotd run`")
-        return
+        return [bad("no daemon runs") + f" on {settings.state}; start it with `iotd up` or `iotd run`"]
+    notes = []
     for said in daemon["shards"]:
         if said["trouble"]:
-            out.print(f"{said['location']}: {bad(said['trouble'])}")
+            notes.append(f"{said['location']}: {bad(said['trouble'])}")
         elif move := said["last_move"]:
             why = f": {move['reason']}" if move["reason"] else ""
-            out.print(f"{said['location']}: writes went over from {move['source']} to {move['target']}{why}")
+            when = f"{move['at'][:19].replace('T', ' ')} UTC, no write for {move['gap_ms']} ms"
+            notes.append(f"{said['location']}: moved from {move['source']} to {move['target']}, {when}{why}")
     if daemon["spool_failing"]:
-        out.print(bad(f"the spool can't be written: {daemon['spool_failing']}") + "; sources wait")
-    out.print(f"daemon: {daemon['phase']} since {daemon['started']}, " + _archive(daemon["archive"]))
+        notes.append(bad(f"the spool can't be written: {daemon['spool_failing']}") + "; sources wait")
+    archive = daemon["archive"] or {}
+    sink = f"archive {archive['sink']}" if archive.get("sink") else "archive off"
+    return [*notes, f"daemon: {daemon['phase']} since {daemon['started']}, {sink}"]
 
 
-def _replicas(view: ShardView) -> str:
+def _master(shard: ShardStatus) -> str:
+    return good(shard.master) if shard.master else bad(f"none, {shard.state}")
+
+
+def _replicas(shard: ShardStatus) -> list[str]:
     cells = []
-    for node in view.nodes:
-        if node.name == view.master:
+    for node in shard.nodes:
+        if node.name == shard.master:
             continue
         if node.problem or node.role is None:
             cells.append(f"{node.name} {bad('down' if node.role is None else node.problem)}")
@@ -96,27 +143,23 @@ def _replicas(view: ShardView) -> str:
             cells.append(f"{node.name} {bad('believes it is master')}")
         else:
             cells.append(f"{node.name} ({'not connected' if node.lag is None else f'{node.lag} B'})")
-    return ", ".join(cells)
+    return cells
 
 
-def _sentinels(view: ShardView) -> str:
-    up = sum(view.sentinels.values())
-    text = f"{up} of {len(view.sentinels)}"
-    return good(text) if up == len(view.sentinels) else bad(text)
+def _sentinels(shard: ShardStatus) -> str:
+    up = sum(shard.sentinels.values())
+    text = f"{up} of {len(shard.sentinels)}"
+    return good(text) if up == len(shard.sentinels) else bad(text)
 
 
-def _of_daemon(said: Any) -> tuple[str, str, str]:
-    depth, move = said["depth"], said["last_move"]
-    waiting = (
-        "nothing"
-        if not depth["batches"]
-        else f"{depth['batches']} batch{'' if depth['batches'] == 1 else 'es'}, {depth['age']:.1f} s"
-    )
-    last = f"{move['at'][:19].replace('T', ' ')} to {move['target']}, {move['gap_ms']} ms" if move else "never"
-    return f"{said['written']:,}", waiting, last
+def _figures(shard: ShardStatus) -> tuple[str, str, str]:
+    if shard.samples is None or shard.memory is None:
+        return "", "", ""
+    return f"{shard.samples:,}", f"{shard.writes_per_second or 0.0:.1f}", f"{shard.memory / 1_048_576:.1f} MiB"
 
 
-def _archive(said: Any) -> str:
-    if not said or not said.get("sink"):
-        return "archive off"
-    return f"archive {said['sink']}"
+def _waiting(said: Any) -> str:
+    depth = said["depth"]
+    if not depth["batches"]:
+        return "nothing"
+    return f"{depth['batches']} batch{'' if depth['batches'] == 1 else 'es'}, {depth['age']:.1f} s"

@@ -20,7 +20,7 @@ _BUCKETS_MS = [
     *(86_400_000 * d for d in (1, 2, 7, 14, 28)),
 ]
 _GAP_STEPS = 3
-"""So many steps without a reading are a gap."""
+"""So many of the usual steps without a reading are a gap; of buckets already one and a half, as a day may be longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Picture:
 def picture(readings: Readings) -> Picture:
     """What there is to draw of these readings."""
     series = readings.by_sensor()
-    step = _step(readings, [times for times, _ in series.values()])
+    longest = _longest_step(readings, [times for times, _ in series.values()])
     places = list(dict.fromkeys(sensor.location for sensor in series))
     panels: dict[str, Panel] = {}
     for sensor, (times, values) in series.items():
@@ -77,18 +77,18 @@ def picture(readings: Readings) -> Picture:
         ids = [s.sensor_id for s in series if (s.type, s.location) == (sensor.type, sensor.location)]
         place, number = places.index(sensor.location), ids.index(sensor.sensor_id)
         hue, dash = (place, number) if len(places) > 1 else (number, 0)
-        panel.lines.append(Line(_label(sensor, places), hue, dash, *_broken(times, values, step)))
+        panel.lines.append(Line(_label(sensor, places), hue, dash, *_broken(times, values, longest)))
     begins = int(readings.times[0]) if len(readings) else readings.start
     ends = int(readings.times[-1]) if len(readings) else readings.stop
     # readings begin later than asked for: that is no gap, and not worth an empty half of a picture
     start = readings.start if begins - readings.start < 0.5 * (readings.stop - readings.start) else begins
-    stop = min(readings.stop, ends + step) if ends + step < readings.stop else readings.stop
+    stop = min(readings.stop, ends + longest) if ends + longest < readings.stop else readings.stop
     return Picture(
         _title(readings, panels, places),
         list(panels.values()),
         start,
         max(stop, start + 1),
-        _gaps(readings.times, max(begins, start), step),
+        _gaps(readings.times, max(begins, start), longest),
         zone_name(start, stop),
     )
 
@@ -129,23 +129,23 @@ def plain(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _step(readings: Readings, times_of: Sequence[Times]) -> int:
-    """The usual time between two points of a line, ms; of history at a coarser step, that one."""
-    if readings.bucket is not None:
-        return readings.bucket
+def _longest_step(readings: Readings, times_of: Sequence[Times]) -> int:
+    """The longest time between two points of a line that is no gap, ms; of history at a coarser step, by that one."""
     steps = [np.diff(times) for times in times_of if len(times) > 1]
-    return max(1, int(np.quantile(np.concatenate(steps), 0.99))) if steps else 1000
+    every = np.concatenate(steps) if steps else np.array([readings.bucket or 1000])
+    if readings.bucket is not None:
+        return round(1.5 * max(readings.bucket, float(np.median(every))))
+    return max(1, round(_GAP_STEPS * float(np.quantile(every, 0.99))))
 
 
-def _broken(times: Times, values: Values, step: int) -> tuple[Times, Values]:
-    after = np.flatnonzero(np.diff(times) > _GAP_STEPS * step) + 1
-    return np.insert(times, after, times[after - 1] + step), np.insert(values, after, np.nan)
+def _broken(times: Times, values: Values, longest: int) -> tuple[Times, Values]:
+    after = np.flatnonzero(np.diff(times) > longest) + 1
+    return np.insert(times, after, times[after - 1] + 1), np.insert(values, after, np.nan)
 
 
-def _gaps(times: Times, start: int, step: int) -> list[Range]:
+def _gaps(times: Times, start: int, longest: int) -> list[Range]:
     at = np.unique(np.concatenate(([start], times)))
-    holes = np.flatnonzero(np.diff(at) > _GAP_STEPS * step)
-    return joined(Range(int(at[i]) + step, int(at[i + 1]) - 1) for i in holes)
+    return joined(Range(int(at[i]) + 1, int(at[i + 1]) - 1) for i in np.flatnonzero(np.diff(at) > longest))
 
 
 def thinned(line: Line, start: int, stop: int, columns: int) -> Line:
