@@ -19,6 +19,7 @@ from iotd.archive.verify import Verdict, Verifier
 from iotd.archive.watermarks import Dirty, Watermarks
 from iotd.errors import ArchiveError, ArchiveUnavailable, ArchiveUnverifiable, IotdError
 from iotd.ops.outage import Outage
+from iotd.ops.tasks import together
 from iotd.pipeline.budget import Budget
 from iotd.pipeline.queue import Ticket
 from iotd.sensors import Sensor
@@ -92,10 +93,11 @@ class LocationArchive:
         self._budget = budget
         self._keeper = keeper
         self._settings = settings.archive
-        self._verifier = Verifier(reader, self._sink, watermarks)
+        self._verifier = Verifier(reader.another(), self._sink, watermarks)
         self._verified = -float("inf")
         self._turn = asyncio.Lock()
         self._asked = asyncio.Event()
+        self._passed = asyncio.Event()
         self._answers: list[asyncio.Future[Pass]] = []
 
     async def run(self) -> None:
@@ -104,35 +106,15 @@ class LocationArchive:
         Raises:
             IotdError: one that is not retriable.
         """
-        failures = 0
         try:
-            while True:
-                began = monotonic()
-                self._asked.clear()
-                answers, self._answers = self._answers, []
-                try:
-                    done = await self._pass()
-                except IotdError as e:
-                    _answer(answers, e)
-                    if not e.retriable:
-                        raise
-                    failures += 1
-                    self._note_trouble(e)
-                    pause = self._pause(e, failures)
-                except BaseException:
-                    _answer(answers, ArchiveUnavailable(f"{self.location}: the archiver was interrupted"))
-                    raise
-                else:
-                    _answer(answers, done)
-                    failures = 0
-                    self._note_well(done)
-                    await self._verify_in_turn()
-                    pause = max(0.0, self._settings.interval.total_seconds() - (monotonic() - began))
-                await self._wait(pause)
+            async with together() as group:
+                group.create_task(self._keep_archiving())
+                group.create_task(self._keep_verifying())
         finally:
             _answer(self._answers, ArchiveUnavailable(f"{self.location}: the archiver has ended"))
             self._answers = []
             await self._reader.close()
+            await self._verifier.close()
 
     async def cycle(self) -> Pass:
         """A pass that begins from now on, and what it did.
@@ -152,22 +134,19 @@ class LocationArchive:
         Raises:
             IotdError: shard or archive can't be asked.
         """
-        async with self._turn:
-            verdict = await self._verifier.compare(deep=deep)
-            if verdict.gaps and repair:
-                log.warning(
-                    "archive_gaps",
-                    shard=self.location,
-                    gaps=len(verdict.gaps),
-                    first=str(verdict.gaps[0]),
-                    effect="repairing",
-                )
-                for gap in verdict.gaps:
-                    await asyncio.to_thread(self._watermarks.mark_dirty, self.location, gap.first, gap.last)
+        verdict = await self._verifier.compare(deep=deep)
         if verdict.gaps and repair:
+            log.warning(
+                "archive_gaps",
+                shard=self.location,
+                gaps=len(verdict.gaps),
+                first=str(verdict.gaps[0]),
+                effect="repairing",
+            )
+            for gap in verdict.gaps:
+                await asyncio.to_thread(self._watermarks.mark_dirty, self.location, gap.first, gap.last)
             await self._pass()
-            async with self._turn:
-                after = await self._verifier.compare(deep=deep)
+            after = await self._verifier.compare(deep=deep)
             verdict = Verdict(after.compared, after.gaps, len(verdict.gaps) - len(after.gaps))
             log.info("archive_repaired", shard=self.location, gaps=verdict.repaired, left=len(verdict.gaps))
         self.verdict = verdict
@@ -175,6 +154,32 @@ class LocationArchive:
         return verdict
 
     # ── a pass ──
+
+    async def _keep_archiving(self) -> None:
+        failures = 0
+        while True:
+            began = monotonic()
+            self._asked.clear()
+            answers, self._answers = self._answers, []
+            try:
+                done = await self._pass()
+            except IotdError as e:
+                _answer(answers, e)
+                if not e.retriable:
+                    raise
+                failures += 1
+                self._note_trouble(e)
+                pause = self._pause(e, failures)
+            except BaseException:
+                _answer(answers, ArchiveUnavailable(f"{self.location}: the archiver was interrupted"))
+                raise
+            else:
+                _answer(answers, done)
+                failures = 0
+                self._note_well(done)
+                self._passed.set()
+                pause = max(0.0, self._settings.interval.total_seconds() - (monotonic() - began))
+            await self._wait(pause)
 
     async def _pass(self) -> Pass:
         async with self._turn:
@@ -257,11 +262,16 @@ class LocationArchive:
             flow.unused(used)
             raise
 
-    # ── between passes ──
+    # ── verification, which no pass waits for ──
 
-    async def _verify_in_turn(self) -> None:
-        if monotonic() - self._verified < self._settings.verify_interval.total_seconds():
-            return
+    async def _keep_verifying(self) -> None:
+        while True:
+            await self._passed.wait()
+            self._passed.clear()
+            if monotonic() - self._verified >= self._settings.verify_interval.total_seconds():
+                await self._verify()
+
+    async def _verify(self) -> None:
         try:
             verdict = await self.verify(deep=False, repair=True)
         except ArchiveUnverifiable as e:
@@ -270,11 +280,13 @@ class LocationArchive:
             self.unverified = str(e)
             self._verified = monotonic()
         except IotdError as e:
-            # it is tried again after the next pass; archiving does not depend on it
+            # it is tried again after the next pass
             log.warning("verification_failed", shard=self.location, reason=str(e))
         else:
             if verdict.compared:
                 self._verified = monotonic()
+
+    # ── between passes ──
 
     async def _wait(self, pause: float) -> None:
         until = monotonic() + pause

@@ -52,12 +52,19 @@ class Verdict:
 
 
 class Verifier:
-    """Compares one location, a day at a time, so that neither server is held up and nothing large is held here."""
+    """Compares one location, a day at a time, so that neither server is held up and nothing large is held here.
+
+    It has a reader of its own: archiving goes on meanwhile.
+    """
 
     def __init__(self, reader: ShardReader, sink: Sink, watermarks: Watermarks) -> None:
         self._reader = reader
         self._sink = sink
         self._watermarks = watermarks
+        self._turn = asyncio.Lock()
+
+    async def close(self) -> None:
+        await self._reader.close()
 
     async def compare(self, *, deep: bool = False) -> Verdict:
         """Compares counts, or with ``deep`` every value, of all that is behind the watermarks.
@@ -70,6 +77,12 @@ class Verifier:
             ArchiveUnverifiable: the archive can never be asked.
             ArchiveError: it can't be asked now.
         """
+        async with self._turn:
+            return await self._compare(deep)
+
+    async def _compare(self, deep: bool) -> Verdict:
+        # a range that is archived again while we look is dirty before, and not after
+        dirty = await self._dirty()
         ends = await self._reader.ends()
         marks = await asyncio.to_thread(self._watermarks.marks, self._sink.identity, ends)
         if not marks:
@@ -95,7 +108,7 @@ class Verifier:
                         gap = await self._counted(sensor, start, stop, held=count, there=there)
                     if gap is not None:
                         gaps.append(gap)
-        dirty = await asyncio.to_thread(self._watermarks.dirty, self._sink.identity, self._reader.location)
+        dirty += await self._dirty()
         return Verdict(compared, [gap for gap in gaps if not _known(gap, dirty)])
 
     async def _counted(self, sensor: Sensor, first: int, last: int, *, held: int, there: int) -> Gap | None:
@@ -116,6 +129,9 @@ class Verifier:
         if len(both) == len(held) and not differing:
             return None
         return Gap(sensor.key, first, last, len(held), len(both), differing)
+
+    async def _dirty(self) -> list[Dirty]:
+        return await asyncio.to_thread(self._watermarks.dirty, self._sink.identity, self._reader.location)
 
     async def _refused(self, sensor: Sensor, first: int, last: int) -> set[int]:
         return await asyncio.to_thread(self._watermarks.rejected, self._sink.identity, sensor, first, last)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import click
 from iotd.cli.output import bad, console, good, output_option, print_json, table
 from iotd.ops.control import request
 from iotd.settings import load
+from iotd.settings.values import format_duration
 
 
 @click.group()
@@ -24,6 +25,7 @@ def archive() -> None:
     iotd archive verify            compare counts per series and hour, shards against archive
     iotd archive verify --deep     compare every value
     iotd archive repair            the same, and archive again what differs
+    iotd archive retry-rejected    send what was refused for good once more
     """
 
 
@@ -72,6 +74,25 @@ def repair(ctx: click.Context, deep: bool, output: str) -> None:
     _verify(ctx, deep=deep, repair=True, output=output)
 
 
+@archive.command("retry-rejected")
+@output_option
+@click.pass_context
+def retry_rejected(ctx: click.Context, output: str) -> None:
+    """Send what the archive refused for good once more; exits with 1 when it refuses some still.
+
+    What it takes leaves dead-letters/archive.jsonl in the state directory.
+    """
+    said = asyncio.run(request(load(ctx.obj).state, "POST", "/archive/retry-rejected"))
+    if output == "json":
+        print_json(said)
+    else:
+        click.echo(f"{said['accepted']:,} are in the archive now, {said['refused']:,} are refused still")
+        if said["foreign"]:
+            click.echo(f"{said['foreign']:,} lines of the file are another archive's, and were left alone")
+    if said["refused"]:
+        ctx.exit(1)
+
+
 def _verify(ctx: click.Context, *, deep: bool, repair: bool, output: str) -> None:
     params = {"deep": str(int(deep)), "repair": str(int(repair))}
     said = asyncio.run(request(load(ctx.obj).state, "POST", "/archive/verify", params))
@@ -103,14 +124,33 @@ def _show(said: Any) -> None:
     if said["trouble"]:
         out.print(bad(said["trouble"]) + "; the shards hold the readings meanwhile, nothing is lost")
     if said["rejected"]:
-        out.print(bad(f"{said['rejected']:,} were refused for good") + "; see dead-letters/archive.jsonl")
+        rejected = bad(f"{said['rejected']:,} were refused for good")
+        out.print(f"{rejected}; see dead-letters/archive.jsonl, and `iotd archive retry-rejected`")
     rows = []
     for location, one in said["locations"].items():
         verdict = "not yet" if one["compared"] is None else f"{one['compared']:,}"
+        if one["unverified"]:
+            verdict = "off"
         gaps = bad(one["gaps"]) if one["gaps"] else "" if one["gaps"] is None else good("none")
         mark = "nothing" if one["watermark"] is None else _local(one["watermark"])
         rows.append((location, mark, verdict, gaps, bad(one["trouble"]) if one["trouble"] else ""))
     out.print(table(("location", "archived up to", "readings compared", "hours that differ", "trouble"), rows))
+    locations = said["locations"].values()
+    if unverified := next((one["unverified"] for one in locations if one["unverified"]), None):
+        out.print(f"verification is off: {unverified}")
+    for location, one in said["locations"].items():
+        if one["trouble"] and one["left_ms"] is not None:
+            left = _duration(one["left_ms"])
+            out.print(f"{location}: {one['waiting']:,} readings wait; the shard drops the first of them in {left}")
+        for loss in one["lost"]:
+            gone = bad(f"{loss['count']:,} readings of {loss['sensor']} are lost")
+            out.print(
+                f"{gone}: from {_local(loss['first'])} until before {_local(loss['until'])}, dropped by retention"
+            )
+
+
+def _duration(ms: int) -> str:
+    return format_duration(timedelta(seconds=max(0, ms) // 1000))
 
 
 def _local(ms: int) -> str:

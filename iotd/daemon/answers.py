@@ -39,6 +39,9 @@ def answers(daemon: Daemon) -> Mapping[tuple[str, str], Handler]:
     async def archive_verify(params: Mapping[str, str]) -> Any:
         return await daemon.archiver.verify(deep=params.get("deep") == "1", repair=params.get("repair") == "1")
 
+    async def archive_retry(params: Mapping[str, str]) -> Any:
+        return await daemon.archiver.retry_rejected()
+
     async def history(params: Mapping[str, str]) -> dict[str, int]:
         days = float(params.get("days", daemon.settings.simulator.history_days))
         locations = list(daemon.locations.values())
@@ -59,6 +62,7 @@ def answers(daemon: Daemon) -> Mapping[tuple[str, str], Handler]:
         ("GET", "/status"): status,
         ("POST", "/archive/now"): archive_now,
         ("POST", "/archive/verify"): archive_verify,
+        ("POST", "/archive/retry-rejected"): archive_retry,
         ("POST", "/history"): history,
         ("GET", "/reload"): plan,
         ("POST", "/reload"): reload,

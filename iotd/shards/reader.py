@@ -44,10 +44,15 @@ class ShardReader:
         self.location = location
         self.opened = 0
         """Connections made so far: while it is the same, all was read from one run of one node."""
+        self._tree = settings
         self._settings = settings.redis
         self._master = master
         self._connection: Connection | None = None
         self._unknown: set[bytes] = set()
+
+    def another(self) -> ShardReader:
+        """One more of the kind, with a connection of its own: a reader does one thing at a time."""
+        return ShardReader(self.location, self._tree, self._master)
 
     async def series(self) -> list[Sensor]:
         """The sensors that have a series here, also those that the configuration no longer names.

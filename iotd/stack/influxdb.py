@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import aiohttp
 
 from iotd.errors import StackError
+from iotd.ops.secretfile import write_secret
 from iotd.settings import Settings
 from iotd.topology import Node
 
@@ -43,14 +41,3 @@ async def set_up(settings: Settings, node: Node) -> None:
             if response.status != 201:
                 raise StackError(f"{node.name} at {node.address} refused its set-up: {answer.get('message', answer)}")
     write_secret(token, answer["auth"]["token"])
-
-
-def write_secret(path: Path, secret: str) -> None:
-    """Writes a secret that only we may read, whole or not at all."""
-    fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as f:
-        f.write(secret + "\n")
-        f.flush()
-        os.fsync(f.fileno())
-    fresh.replace(path)

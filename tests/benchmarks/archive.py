@@ -27,7 +27,6 @@ from iotd.archive.archiver import Archiver
 from iotd.archive.sinks.influxdb import InfluxSink
 from iotd.archive.watermarks import Watermarks
 from iotd.pipeline.budget import Budget
-from iotd.pipeline.queue import Ticket
 from iotd.sensors import Batch, Roster
 from iotd.settings import Address, Settings
 from iotd.shards.connection import Connection
@@ -36,6 +35,7 @@ from iotd.shards.series import make_series
 from iotd.sources.signal import Signal
 from iotd.wire import Packer
 from tests.benchmarks.frame import Benchmark, Case
+from tests.servers.archiving import Keeper
 from tests.servers.influxdb import InfluxServer, running_influxdb
 from tests.servers.ports import port_block
 from tests.servers.system import System, make_settings, start_system, stop_system
@@ -44,19 +44,6 @@ DAYS = 7
 STEP_MS = 10_000
 LOCATIONS = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
 _AT_ONCE = 1000
-
-
-class Keeper:
-    """Keeps nothing: the benchmark has no spool."""
-
-    def ticket(self, location: str) -> Ticket:
-        return Ticket("none", 0)
-
-    def archived(self, location: str, ticket: Ticket) -> None:
-        pass
-
-    async def written(self, location: str, limit: float) -> None:
-        pass
 
 
 class FirstArchive:

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from iotd.archive.archiver import Archiver
 from iotd.archive.points import Points
 from iotd.archive.sinks.embedded import EmbeddedSink
-from iotd.archive.watermarks import Watermarks
 from iotd.errors import ArchiveError, ArchiveRefused, ArchiveRejected, ArchiveUnavailable
-from iotd.pipeline.budget import Budget
-from iotd.pipeline.queue import Ticket
-from iotd.sensors import Batch, Roster, Sensor
-from iotd.settings import Address
-from iotd.shards.fence import fence_key
-from iotd.shards.reader import ShardReader
+from iotd.sensors import Sensor
 from iotd.shards.series import make_series
-from iotd.wire import Packer
 from tests.conftest import FreshSystem
-from tests.servers.system import System
-
-HOUR = 3_600_000
-T0 = 1_790_000_000_000 // HOUR * HOUR
-ROSTER = Roster.of("salon", ["temperature", "humidity"], 2)
+from tests.servers.archiving import ROSTER, T0, Rig, verified, wanted
 
 
 class FaultySink(EmbeddedSink):
@@ -49,90 +34,21 @@ class FaultySink(EmbeddedSink):
         await super().write(batch)
 
 
-class Keeper:
-    """Notes the tickets that come back."""
+class FaultyRig(Rig):
+    """With a sink that fails as told."""
 
-    def __init__(self) -> None:
-        self.given = 0
-        self.returned: list[int] = []
-
-    def ticket(self, location: str) -> Ticket:
-        self.given += 1
-        return Ticket("rig", self.given)
-
-    def archived(self, location: str, ticket: Ticket) -> None:
-        self.returned.append(ticket.seq)
-
-    async def written(self, location: str, limit: float) -> None:
-        pass
-
-
-class Rig:
-    """A shard with its archiver."""
-
-    def __init__(self, system: System, folder: Path) -> None:
-        self.system = system
-        self.sink = FaultySink(folder / "archive.sqlite")
-        self.marks = Watermarks(folder / "watermarks.sqlite")
-        self.budget = Budget(64 * 1024 * 1024)
-        self.keeper = Keeper()
-        self.folder = folder
-
-    async def load(self, first: int, count: int, step: int = 1000) -> None:
-        """Readings of all sensors into the shard: value = seconds since T0, modulo 100."""
-        times = np.repeat(first + np.arange(count, dtype=np.int64) * step, len(ROSTER))
-        values = ((times - T0) // 1000 % 100).astype(np.float64)
-        batch = Batch(ROSTER, np.tile(np.arange(len(ROSTER), dtype=np.int32), count), times, values)
-        packed = Packer(ROSTER).pack(batch)
-        async with self.system.connection("redis-salon-master") as redis:
-            await make_series(redis, ROSTER, self.system.settings.redis)
-            await redis.send([packed.payload])
-            for _ in range(packed.commands):
-                assert all(type(said) is int for said in await redis.receive())
-
-    async def fence(self, seq: int) -> None:
-        """The shard holds all up to this sequence."""
-        await self.system.ask("redis-salon-master", "SET", fence_key("rig"), seq)
-
-    async def archived(self, sensor: Sensor) -> list[tuple[int, float]]:
-        return await self.sink.read(sensor, 0, 2**53)
-
-    @asynccontextmanager
-    async def archiver(self) -> AsyncIterator[Archiver]:
-        async def master() -> Address:
-            return self.system.topology.shard("salon").master.address
-
-        reader = ShardReader("salon", self.system.settings, master)
-        archiver = Archiver(
-            self.system.settings,
-            readers={"salon": reader},
-            sink=self.sink,
-            watermarks=self.marks,
-            budget=self.budget,
-            keeper=self.keeper,
-            state=self.folder,
-        )
-        task = asyncio.create_task(archiver.run())
-        try:
-            yield archiver
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    sink: FaultySink
 
 
 @pytest.fixture
-async def rig(fresh_system: FreshSystem, tmp_path: Path) -> AsyncIterator[Rig]:
-    made = Rig(fresh_system(archive={"batch": 1000, "interval": "1h"}, redis={"retention": "3650d"}), tmp_path)
+async def rig(fresh_system: FreshSystem, tmp_path: Path) -> AsyncIterator[FaultyRig]:
+    system = fresh_system(archive={"batch": 1000, "interval": "1h"}, redis={"retention": "3650d"})
+    made = FaultyRig(system, system.settings, FaultySink(tmp_path / "archive.sqlite"), tmp_path)
     yield made
-    await made.sink.close()
-    made.marks.close()
+    await made.close()
 
 
-def wanted(first: int, count: int) -> list[tuple[int, float]]:
-    return [(first + 1000 * i, float(((first - T0) // 1000 + i) % 100)) for i in range(count)]
-
-
-async def test_first_all_history_and_then_only_what_is_new(rig: Rig) -> None:
+async def test_first_all_history_and_then_only_what_is_new(rig: FaultyRig) -> None:
     await rig.load(T0, 2500)  # more than two pages
     async with rig.archiver() as archiver:
         await archiver.cycle()
@@ -146,7 +62,7 @@ async def test_first_all_history_and_then_only_what_is_new(rig: Rig) -> None:
     assert rig.budget.used == 0
 
 
-async def test_a_restart_goes_on_at_the_watermarks(rig: Rig) -> None:
+async def test_a_restart_goes_on_at_the_watermarks(rig: FaultyRig) -> None:
     await rig.load(T0, 100)
     async with rig.archiver() as archiver:
         await archiver.cycle()
@@ -157,7 +73,7 @@ async def test_a_restart_goes_on_at_the_watermarks(rig: Rig) -> None:
     assert await rig.archived(ROSTER[0]) == wanted(T0, 105)
 
 
-async def test_late_readings_are_archived_once_their_range_is_dirty(rig: Rig) -> None:
+async def test_late_readings_are_archived_once_their_range_is_dirty(rig: FaultyRig) -> None:
     await rig.load(T0, 50)
     await rig.load(T0 + 100_000, 50)
     async with rig.archiver() as archiver:
@@ -170,7 +86,7 @@ async def test_late_readings_are_archived_once_their_range_is_dirty(rig: Rig) ->
         assert (await archiver.cycle())["salon"].again == 0
 
 
-async def test_an_archive_that_fails_holds_the_watermarks_and_goes_on_by_itself(rig: Rig) -> None:
+async def test_an_archive_that_fails_holds_the_watermarks_and_goes_on_by_itself(rig: FaultyRig) -> None:
     await rig.load(T0, 1500)
     rig.sink.faults = [
         ArchiveUnavailable("down"),
@@ -191,7 +107,7 @@ async def test_an_archive_that_fails_holds_the_watermarks_and_goes_on_by_itself(
     assert rig.budget.used == 0
 
 
-async def test_a_ticket_comes_back_only_after_a_whole_pass(rig: Rig) -> None:
+async def test_a_ticket_comes_back_only_after_a_whole_pass(rig: FaultyRig) -> None:
     await rig.load(T0, 10)
     await rig.fence(1_000)
     rig.sink.faults = [ArchiveRefused("no token")]
@@ -203,7 +119,7 @@ async def test_a_ticket_comes_back_only_after_a_whole_pass(rig: Rig) -> None:
     assert rig.keeper.returned[-1] == rig.keeper.given
 
 
-async def test_a_ticket_stays_while_the_node_holds_less_than_was_confirmed(rig: Rig) -> None:
+async def test_a_ticket_stays_while_the_node_holds_less_than_was_confirmed(rig: FaultyRig) -> None:
     async with rig.archiver() as archiver:
         await archiver.cycle()  # a node that was restarted empty: nothing to archive, and nothing is let go for it
         assert rig.keeper.returned == []
@@ -216,7 +132,7 @@ async def test_a_ticket_stays_while_the_node_holds_less_than_was_confirmed(rig: 
     assert rig.keeper.returned == [rig.keeper.given]
 
 
-async def test_a_point_that_is_refused_for_good_goes_to_the_dead_letters_and_the_rest_on(rig: Rig) -> None:
+async def test_a_point_that_is_refused_for_good_goes_to_the_dead_letters_and_the_rest_on(rig: FaultyRig) -> None:
     await rig.load(T0, 300)
     rig.sink.poison = T0 + 123_000
     async with rig.archiver() as archiver:
@@ -228,11 +144,11 @@ async def test_a_point_that_is_refused_for_good_goes_to_the_dead_letters_and_the
     assert await rig.archived(ROSTER[0]) == expected
 
 
-async def test_verification_finds_what_the_archive_lost_and_repair_brings_it_back(rig: Rig) -> None:
+async def test_verification_finds_what_the_archive_lost_and_repair_brings_it_back(rig: FaultyRig) -> None:
     await rig.load(T0 + 60_000, 5000)
     async with rig.archiver() as archiver:
         await archiver.cycle()
-        await archiver.cycle()  # the verification that follows on the first pass is over
+        await verified(archiver)
         clean = await archiver.verify(deep=True, repair=False)
         assert clean["salon"].gaps == []
         assert clean["salon"].compared == 5000 * len(ROSTER)
@@ -246,11 +162,11 @@ async def test_verification_finds_what_the_archive_lost_and_repair_brings_it_bac
     assert await rig.archived(ROSTER[0]) == wanted(T0 + 60_000, 5000)
 
 
-async def test_deep_verification_finds_a_value_that_differs(rig: Rig) -> None:
+async def test_deep_verification_finds_a_value_that_differs(rig: FaultyRig) -> None:
     await rig.load(T0, 5000)
     async with rig.archiver() as archiver:
         await archiver.cycle()
-        await archiver.cycle()  # the verification that follows on the first pass is over
+        await verified(archiver)
         with sqlite3.connect(rig.sink.path) as db:
             db.execute("UPDATE samples SET value = 999 WHERE series = 2 AND time = ?", (T0 + 4_000_000,))
         db.close()
@@ -260,7 +176,7 @@ async def test_deep_verification_finds_a_value_that_differs(rig: Rig) -> None:
         assert (await archiver.verify(deep=True, repair=True))["salon"].gaps == []
 
 
-async def test_a_series_that_appears_later_gets_its_history(rig: Rig) -> None:
+async def test_a_series_that_appears_later_gets_its_history(rig: FaultyRig) -> None:
     await rig.load(T0, 100)
     new = Sensor("air_quality", "salon", 9)
     async with rig.archiver() as archiver:

@@ -69,6 +69,7 @@ class _Order:
     fault: Fault
     path: str
     left: int | None
+    holding: bytes
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,15 @@ class InfluxProxy:
         self._session: aiohttp.ClientSession | None = None
         self._busy = asyncio.Lock()
 
-    def inject(self, fault: Fault, *, times: int | None = None, path: str = "") -> None:
+    def inject(self, fault: Fault, *, times: int | None = None, path: str = "", holding: bytes = b"") -> None:
         """From now on requests meet a fault: the oldest order that fits one is carried out.
 
         Args:
             times: so many requests; None: until :meth:`heal`.
             path: only requests whose path begins so (:data:`WRITE`, :data:`QUERY`).
+            holding: only requests whose body holds this; not for :class:`CutRequest`, which never sees a body.
         """
-        self._orders.append(_Order(fault, path, times))
+        self._orders.append(_Order(fault, path, times, holding))
 
     def heal(self) -> None:
         """Forgets all faults, and ends the connections that one keeps hanging."""
@@ -155,13 +157,14 @@ class InfluxProxy:
     async def _one(self, incoming: _Incoming, writer: asyncio.StreamWriter) -> bool:
         head = await incoming.head()
         method, target, *_ = head.split(b"\r\n", 1)[0].decode().split(" ")
-        fault = self._due(target.partition("?")[0])
-        if isinstance(fault, CutRequest):
-            await incoming.upto(fault.after)
+        cut = self._due(target.partition("?")[0])
+        if isinstance(cut, CutRequest):
+            await incoming.upto(cut.after)
             return False
         headers = _headers(head)
         request = Request(method, target, headers, await incoming.body(headers))
         self.watch(request)
+        fault = cut or self._due(request.path, request.body)
         if isinstance(fault, Mute | Endless):
             await self._hang(fault, writer)
         if isinstance(fault, Answer):
@@ -182,9 +185,12 @@ class InfluxProxy:
         await writer.drain()
         return True
 
-    def _due(self, path: str) -> Fault | None:
+    def _due(self, path: str, body: bytes | None = None) -> Fault | None:
+        # asked twice for a request: for what is due whatever its body is, and for what depends on that
         for order in self._orders:
-            if path.startswith(order.path):
+            if bool(order.holding) == (body is not None) and path.startswith(order.path):
+                if body is not None and order.holding not in body:
+                    continue
                 if order.left is not None:
                     order.left -= 1
                     if order.left == 0:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from iotd.archive.sinks.base import Sink
 from iotd.archive.sinks.embedded import EmbeddedSink
+from iotd.archive.sinks.influxdb import InfluxSink
 from iotd.settings import Settings
 from iotd.topology import topology
+
+
+def influx_url(settings: Settings) -> str:
+    """Where InfluxDB is: the one of the settings, else the one that the stack runs."""
+    return settings.influxdb.url or f"http://{topology(settings).influxdb.address}"
 
 
 def make_sink(settings: Settings) -> Sink | None:
@@ -17,13 +23,9 @@ def make_sink(settings: Settings) -> Sink | None:
     choice = settings.archive.sink
     if choice == "none":
         return None
-    url = settings.influxdb.url or f"http://{topology(settings).influxdb.address}"
     if choice == "auto":
         ours = settings.influxdb.url is not None or settings.stack_token.exists()
         choice = "influxdb" if ours else "embedded"
     if choice == "influxdb":
-        # its client is 14 MB and half a second, which the embedded archive need not pay
-        from iotd.archive.sinks.influxdb import InfluxSink  # noqa: PLC0415
-
-        return InfluxSink(settings, url)
+        return InfluxSink(settings, influx_url(settings))
     return EmbeddedSink(settings.state / "archive.sqlite")
