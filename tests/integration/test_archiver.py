@@ -15,6 +15,7 @@ from iotd.sensors import Sensor
 from iotd.shards.series import make_series
 from tests.conftest import FreshSystem
 from tests.servers.archiving import ROSTER, T0, Rig, verified, wanted
+from tests.servers.system import until
 
 
 class FaultySink(EmbeddedSink):
@@ -186,3 +187,33 @@ async def test_a_series_that_appears_later_gets_its_history(rig: FaultyRig) -> N
             await redis.call("TS.ADD", new.key, T0 - 1000, 40)
         await archiver.cycle()
     assert await rig.archived(new) == [(T0 - 1000, 40.0)]
+
+
+async def test_a_damaged_embedded_archive_is_told_and_once_it_is_moved_away_all_is_archived_into_a_new_one(
+    rig: FaultyRig,
+) -> None:
+    await rig.load(T0, 5000)
+    path = rig.sink.path
+    async with rig.archiver() as archiver:
+        await archiver.cycle()
+        await verified(archiver)
+    await rig.sink.close()
+    with path.open("r+b") as f:  # the pages in the middle
+        f.seek(path.stat().st_size // 4)
+        f.write(b"\x5a" * (path.stat().st_size // 2))
+    rig.sink = FaultySink(path)
+    await rig.load(T0 + 5_000_000, 5000)
+    async with rig.archiver() as archiver:
+        with pytest.raises(ArchiveRefused, match=r"the file is damaged .* move it away"):
+            await archiver.cycle()
+        assert "damaged" in (archiver.status.trouble or "")
+        for file in path.parent.glob(f"{path.name}*"):
+            file.rename(file.with_name(f"aside-{file.name}"))
+
+        async def recovered() -> bool:
+            return archiver.status.trouble is None and archiver.status.locations["salon"].trouble is None
+
+        await until(recovered, 30, "the archive is begun anew by itself")
+        await archiver.cycle()
+    for sensor in ROSTER:
+        assert await rig.archived(sensor) == wanted(T0, 10_000)

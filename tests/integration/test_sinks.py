@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -188,4 +190,36 @@ async def test_a_damaged_embedded_archive_says_what_to_do(tmp_path: Path) -> Non
     sink = EmbeddedSink(path)
     with pytest.raises(ArchiveRefused, match="move it away"):
         await sink.write([Points.of(SALON, [(T0, b"1")])])
+    await sink.close()
+
+
+_READER = """
+import sqlite3, sys
+seen = 0
+while seen < int(sys.argv[2]):
+    db = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True)
+    for _ in range(20):
+        count, last = db.execute("SELECT count(*), max(time) FROM samples").fetchone()
+        assert count % 100 == 0, count  # whole writes only
+        assert count >= seen, (count, seen)
+        seen = count
+    db.close()
+"""
+
+
+async def test_two_others_read_the_embedded_archive_while_it_is_written_and_see_whole_writes(tmp_path: Path) -> None:
+    sink = EmbeddedSink(tmp_path / "archive.sqlite")
+    batches = 200
+    await sink.write([])
+    readers = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", _READER, str(sink.path), str(100 * batches))
+        for _ in range(2)
+    ]
+    for n in range(batches):
+        first = T0 + n * 100_000
+        await sink.write([Points.of(SALON, [(first + 1000 * i, b"21.5") for i in range(100)])])
+        if n % 20 == 0:  # and so does iotd itself
+            assert (await sink.counts("salon", T0, first + 100_000, 2 * HOUR))[SALON]
+    async with asyncio.timeout(60):
+        assert [await reader.wait() for reader in readers] == [0, 0]
     await sink.close()
