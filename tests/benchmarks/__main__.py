@@ -10,9 +10,9 @@ import click
 
 from tests.benchmarks.archive import FIRST_ARCHIVE
 from tests.benchmarks.frame import Benchmark, Result, Spread, measure
-from tests.benchmarks.ingest import INGEST_FIVE, INGEST_ONE
+from tests.benchmarks.ingest import HISTORY, INGEST_FIVE, INGEST_ONE
 
-BENCHMARKS: dict[str, Benchmark] = {b.name: b for b in (INGEST_ONE, INGEST_FIVE, FIRST_ARCHIVE)}
+BENCHMARKS: dict[str, Benchmark] = {b.name: b for b in (INGEST_ONE, INGEST_FIVE, HISTORY, FIRST_ARCHIVE)}
 
 
 @click.command()

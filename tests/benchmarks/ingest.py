@@ -13,6 +13,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from redis.backoff import NoBackoff
 
 from iotd.pipeline.queue import Queue
 from iotd.sensors import Batch, Roster
-from iotd.settings import Address, Settings
+from iotd.settings import Address
 from iotd.shards.series import make_series
 from iotd.shards.service import ShardService
 from iotd.sources.signal import Signal
@@ -36,15 +37,32 @@ from tests.servers.ports import port_block
 from tests.servers.system import System, make_settings, start_system, stop_system
 
 LOCATIONS = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
-PER_TYPE = 100
-TIMES = 3_000
-"""Seconds of readings: with 300 sensors 900,000 in each shard."""
 _NOW = 1_790_000_000_000
 _PEER_PART = 10
 _PEER_AT_ONCE = 100
 _WINDOW = 4
-_CHUNK = 16
-"""Times in one chunk of ``bare``."""
+_CHUNK = 4_800
+"""Readings in one chunk of ``bare``."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is written: so many sensors per type and location, so many readings of each, ``step`` ms apart."""
+
+    locations: Sequence[str]
+    per_type: int
+    times: int
+    step: int
+
+    @property
+    def sensors(self) -> int:
+        return 3 * self.per_type
+
+    @property
+    def count(self) -> int:
+        """Readings in each shard."""
+        return self.sensors * self.times
+
 
 Samples = list[tuple[bytes | str | memoryview, int | str, int | float | str]]
 """(key, ms, value), typed as coredis takes them."""
@@ -63,17 +81,14 @@ class StoppedClock:
 class Ingest:
     """Shards, emptied before each run, and the ways into them."""
 
-    def __init__(self, system: System, folder: Path) -> None:
+    def __init__(self, load: Load, system: System, folder: Path) -> None:
+        self._load = load
         self._system = system
         self._folder = folder
         self._settings = system.settings
-        self._rosters = {name: Roster.of(name, self._settings.sensors.types, PER_TYPE) for name in self.locations}
-        self._times = np.arange(_NOW - TIMES * 1000 + 1000, _NOW + 1, 1000, dtype=np.int64)
+        self._rosters = {name: Roster.of(name, self._settings.sensors.types, load.per_type) for name in load.locations}
+        self._times = np.arange(_NOW - (load.times - 1) * load.step, _NOW + 1, load.step, dtype=np.int64)
         self._chunks = {name: list(self._packed(roster)) for name, roster in self._rosters.items()}
-
-    @property
-    def locations(self) -> Sequence[str]:
-        return self._settings.locations
 
     def _master(self, location: str) -> Address:
         return self._system.topology.shard(location).master.address
@@ -82,10 +97,11 @@ class Ingest:
         values = Signal(self._settings.simulator.seed, roster).values(self._times)
         packer, n = Packer(roster), len(roster)
         chunks = []
-        for start in range(0, len(self._times), _CHUNK):
-            times = self._times[start : start + _CHUNK]
+        at_once = _CHUNK // n
+        for start in range(0, len(self._times), at_once):
+            times = self._times[start : start + at_once]
             series = np.tile(np.arange(n, dtype=np.int32), len(times))
-            batch = Batch(roster, series, np.repeat(times, n), values[start : start + _CHUNK].ravel())
+            batch = Batch(roster, series, np.repeat(times, n), values[start : start + at_once].ravel())
             packed = packer.pack(batch)
             chunks.append((packed.payload, packed.commands))
         return chunks
@@ -102,7 +118,7 @@ class Ingest:
 
     async def bare(self) -> int:
         """One thread per shard, so that none waits for another."""
-        ways = (asyncio.to_thread(self._bare, self._master(name), self._chunks[name]) for name in self.locations)
+        ways = (asyncio.to_thread(self._bare, self._master(name), self._chunks[name]) for name in self._load.locations)
         return sum(await asyncio.gather(*ways))
 
     def _bare(self, address: Address, chunks: Sequence[tuple[bytes, int]]) -> int:
@@ -122,7 +138,7 @@ class Ingest:
                 owed[0] += commands
                 receive(_WINDOW * commands)
             receive(0)
-        return len(self._times) * 3 * PER_TYPE
+        return self._load.count
 
     async def iotd(self) -> int:
         """Everything but the event loop is made anew, as at a start of the daemon."""
@@ -135,14 +151,15 @@ class Ingest:
         sources = [Simulator(self._settings, roster, queue, StoppedClock()) for roster in self._rosters.values()]
         tasks = [asyncio.create_task(shard.run()) for shard in shards]
         try:
-            done = await asyncio.gather(*(source.history(TIMES / 86_400) for source in sources))
+            days = self._load.times * self._load.step / 86_400_000
+            done = await asyncio.gather(*(source.history(days) for source in sources))
             await queue.drained()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await queue.close()
-        assert sum(done) == len(self.locations) * len(self._times) * 3 * PER_TYPE
+        assert sum(done) == len(self._load.locations) * self._load.count
         return sum(done)
 
     async def redis_py(self) -> int:
@@ -172,7 +189,7 @@ class Ingest:
         return sum(map(len, parts.values()))
 
     def _samples(self, roster: Roster) -> Samples:
-        times = self._times[: TIMES // _PEER_PART]
+        times = self._times[: self._load.times // _PEER_PART]
         values = Signal(self._settings.simulator.seed, roster).values(times).tolist()
         keys = [sensor.key for sensor in roster]
         return [
@@ -186,30 +203,35 @@ async def _nobody(location: str, first: int, last: int) -> None:
     """There is no archive that could have passed them."""
 
 
-def _settings(folder: Path, first: int, locations: Sequence[str]) -> Settings:
-    return make_settings(
-        folder,
-        first,
-        locations,
-        sensors={"per_type": PER_TYPE},
-        redis={"retention": "3650d"},
-        archive={"sink": "none"},
-    )
-
-
-async def _cases(locations: Sequence[str]) -> AsyncIterator[Sequence[Case]]:
+async def _cases(load: Load) -> AsyncIterator[Sequence[Case]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="iotd-bench-")))
-        system = start_system(_settings(folder, stack.enter_context(port_block()), locations))
+        first = stack.enter_context(port_block())
+        settings = make_settings(
+            folder,
+            first,
+            load.locations,
+            sensors={"per_type": load.per_type, "interval": f"{load.step}ms"},
+            simulator={"history_step": f"{load.step}ms"},
+            redis={"retention": "3650d"},
+            archive={"sink": "none"},
+            log={"level": "warning"},
+        )
+        system = await asyncio.to_thread(start_system, settings)
         stack.callback(stop_system, system)
-        ways = Ingest(system, folder)
-        yield [
+        ways = Ingest(load, system, folder)
+        yield (
             Case("bare", "TS.MADD packed ahead", ways.bare, ways.empty),
             Case("iotd", "simulator, spool, writer, fence", ways.iotd, ways.empty),
             Case("redis-py", "madd of 100", ways.redis_py, ways.empty),
             Case("coredis", "madd of 100", ways.coredis, ways.empty),
-        ]
+        )
 
 
-INGEST_ONE = Benchmark("ingest-1", "readings into one shard with a replica", "readings", partial(_cases, LOCATIONS[:1]))
-INGEST_FIVE = Benchmark("ingest-5", "readings into five shards with replicas", "readings", partial(_cases, LOCATIONS))
+def _benchmark(name: str, what: str, load: Load) -> Benchmark:
+    return Benchmark(name, what, "readings", partial(_cases, load))
+
+
+INGEST_ONE = _benchmark("ingest-1", "3 million readings into one shard", Load(LOCATIONS[:1], 100, 10_000, 1_000))
+INGEST_FIVE = _benchmark("ingest-5", "600,000 readings into each of five shards", Load(LOCATIONS, 100, 2_000, 1_000))
+HISTORY = _benchmark("history", "7 days at 10 s of 45 sensors into five shards", Load(LOCATIONS, 3, 60_480, 10_000))
