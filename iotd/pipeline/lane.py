@@ -84,15 +84,22 @@ class Lane:
 
     async def put(self, packed: Packed) -> None:
         """Returns when the batch is in the spool; waits while the lane is at its limit."""
+        await (await self.take(packed))
+
+    async def take(self, packed: Packed) -> asyncio.Future[None]:
+        """Takes a batch in, in order; the future is done when it is in the spool. Waits while the lane is at its limit.
+
+        Batches come into the spool in the order of the calls, so that one never is there without those before it.
+        """
         while self.unconfirmed_bytes >= self._settings.limit:
             await self._until_changed()
         self._given += 1
         self._committed_all.clear()
         entry = Entry(self._given, packed)
-        await self._spool.append(self._id, entry, Span(packed.first, packed.last), lambda: self._committed(entry))
+        return self._spool.append(self._id, entry, Span(packed.first, packed.last), lambda: self._committed(entry))
 
     async def committed(self) -> None:
-        """Returns when all that was ever given to :meth:`put` is in the spool, also of a caller who was cancelled."""
+        """Returns when all that was ever given to :meth:`take` is in the spool, also of a caller who was cancelled."""
         await self._committed_all.wait()
 
     def _count(self, seq: int, size: int, readings: int) -> None:

@@ -91,14 +91,21 @@ class Queue:
             await lane.reconfigure(settings.spool)
 
     async def put(self, batch: Batch) -> None:
-        """Takes over a batch: when this returns it is in the spool, and iotd answers for it.
+        """Takes over a batch: when this returns it is in the spool, and iotd answers for it."""
+        await (await self.take(batch))
+
+    async def take(self, batch: Batch) -> asyncio.Future[None]:
+        """Takes over a batch: when the future is done it is in the spool, and iotd answers for it.
 
         A reading from the future, or one whose value is not finite, goes to the dead-letter file instead: the first
         would make Redis expire all others of its series, the second no store can hold.
         """
         batch = await self._sound(batch)
         if len(batch):
-            await self.lanes[batch.location].put(self._packer(batch.roster).pack(batch))
+            return await self.lanes[batch.location].take(self._packer(batch.roster).pack(batch))
+        nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        nothing.set_result(None)
+        return nothing
 
     def position(self, location: str) -> Span | None:
         """First and last time (ms) handed over for a location so far; None when there is none."""

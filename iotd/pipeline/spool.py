@@ -71,13 +71,13 @@ class Spool:
         """What the journal knows of a location's lane; blocking, for start-up."""
         return self._journal.lane(location)
 
-    async def append(self, lane: int, entry: Entry, span: Span, written: Callable[[], None]) -> None:
-        """Returns when the entry is committed; ``written`` is called on the loop just before, in commit order.
+    def append(self, lane: int, entry: Entry, span: Span, written: Callable[[], None]) -> asyncio.Future[None]:
+        """Queues an entry; the future is done when it is committed, and ``written`` is called just before, on the loop.
 
-        A commit that fails (disk full) is tried again until it succeeds: the caller waits.
+        Commits are in the order of the calls. One that fails (disk full) is tried again until it succeeds.
 
         Raises:
-            StateError: the spool was closed meanwhile.
+            StateError: the spool was closed.
         """
         done: asyncio.Future[None] = self._loop.create_future()
 
@@ -89,7 +89,7 @@ class Spool:
         if self._stopping.is_set():
             raise StateError(f"{self.path}: the spool is closed")
         self._work.put(_Append(lane, entry, span, finished))
-        await done
+        return done
 
     async def read(self, lane: int, after: int, max_bytes: int) -> list[Entry]:
         """Entries after a sequence, in order, about ``max_bytes`` bytes of them."""

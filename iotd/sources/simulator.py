@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from itertools import chain
 
 import numpy as np
@@ -17,8 +19,10 @@ from iotd.sources.source import Intake
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = 8_192
-"""Readings in one batch at most, when more is due than one tick."""
+_AT_ONCE = 4_096
+"""Readings in one batch at most, when more is due than one tick: some milliseconds of the loop's time."""
+_AHEAD = 2
+"""Batches that are read while others are still on their way into the spool: reading and fsync at once."""
 
 Progress = Callable[[int, int], None]
 """Told (readings done, readings in all)."""
@@ -57,8 +61,8 @@ class Simulator:
             if now < last - self._schedule.interval:
                 last = await self._clock_went_back(now, last)
                 continue
-            for times in self._schedule.due(max(last, self._schedule.oldest(now)), now, self._times_at_once):
-                await self._hand_over(times)
+            due = self._schedule.due(max(last, self._schedule.oldest(now)), now, self._times_at_once)
+            async for times in self._handed_over(due):
                 last = int(times[-1])
             await self._clock.sleep(self._schedule.next(max(now, last)) - self._clock.now())
 
@@ -76,8 +80,8 @@ class Simulator:
         total = (self._schedule.count(after, now) + before.count) * len(self._roster)
         done = 0
         # what lies before goes latest first, so that what was handed over is one unbroken span at each moment
-        for times in chain(self._schedule.due(after, now, self._times_at_once), reversed(before)):
-            await self._hand_over(times)
+        due = chain(self._schedule.due(after, now, self._times_at_once), reversed(before))
+        async for times in self._handed_over(due):
             done += len(times) * len(self._roster)
             progress(done, total)
         return done
@@ -96,15 +100,24 @@ class Simulator:
         span = self._intake.position(self._roster.location)
         return span.last if span else None
 
-    async def _hand_over(self, times: Times) -> None:
+    async def _handed_over(self, due: Iterable[Times]) -> AsyncIterator[Times]:
+        """Hands over the readings at these times, and gives those that are in the spool, in order."""
+        under_way: deque[tuple[Times, Awaitable[None]]] = deque()
+        for times in due:
+            under_way.append((times, await self._intake.take(self._read(times))))
+            if len(under_way) > _AHEAD:
+                yield await _kept(under_way)
+            await asyncio.sleep(0)  # the loop's other tasks get their turn after each batch
+        while under_way:
+            yield await _kept(under_way)
+
+    def _read(self, times: Times) -> Batch:
         n = len(self._roster)
-        await self._intake.put(
-            Batch(
-                self._roster,
-                np.tile(self._series, len(times)),
-                np.repeat(times, n),
-                self._signal.values(times).ravel(),
-            )
+        return Batch(
+            self._roster,
+            np.tile(self._series, len(times)),
+            np.repeat(times, n),
+            self._signal.values(times).ravel(),
         )
 
     async def _clock_went_back(self, now: int, last: int) -> int:
@@ -118,3 +131,9 @@ class Simulator:
             await self._clock.sleep(min(last - now + 1, 1_000))
         log.info("clock_caught_up", shard=self._roster.location)
         return last
+
+
+async def _kept(under_way: deque[tuple[Times, Awaitable[None]]]) -> Times:
+    times, kept = under_way.popleft()
+    await kept
+    return times

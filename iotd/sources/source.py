@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,8 +20,12 @@ class Span:
 class Intake(Protocol):
     """Where a source hands over its readings."""
 
-    async def put(self, batch: Batch) -> None:
-        """Takes a batch over; when this returns the batch is in the spool."""
+    async def take(self, batch: Batch) -> Awaitable[None]:
+        """Takes a batch over, in order; when what this returns has been awaited the batch is in the spool.
+
+        A batch comes into the spool only after those that were taken before it, so that a source may have several
+        under way, and what is there after a crash has no hole.
+        """
 
     def position(self, location: str) -> Span | None:
         """What was handed over for a location so far, also by earlier runs; None when nothing was."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import numpy as np
@@ -57,12 +57,15 @@ class Store:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def put(self, batch: Batch) -> None:
+    async def take(self, batch: Batch) -> Awaitable[None]:
         await self.open.wait()
         self.batches.append(batch)
         first, last = int(batch.times[0]), int(batch.times[-1])
         known = self.span or Span(first, last)
         self.span = Span(min(known.first, first), max(known.last, last))
+        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        kept.set_result(None)
+        return kept
 
     def position(self, location: str) -> Span | None:
         assert location == "salon"
@@ -208,11 +211,11 @@ async def test_more_history_is_handed_over_backwards_so_that_the_span_is_never_b
     gaps = []
 
     class Watched(Store):
-        async def put(self, batch: Batch) -> None:
+        async def take(self, batch: Batch) -> Awaitable[None]:
             before = self.span
             assert before is not None
             gaps.append(before.first - int(batch.times[-1]))
-            await super().put(batch)
+            return await super().take(batch)
 
     store, clock = Watched(Span(T0, T0 + 60_000)), StillClock(T0 + 60_500)
     source = simulator(store, clock)
