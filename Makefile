@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 IOTD   := $(BIN)/iotd
 
-.PHONY: up down run test check chaos bench influxd clean help
+.PHONY: up down run test check chaos bench soak influxd clean help
 
 up: $(VENV)/.runs   ## start the servers, load seven days of history, run the daemon in the foreground
 	@$(IOTD) up
@@ -25,6 +25,10 @@ MINUTES ?= 10
 SEED    ?= 0
 chaos: $(VENV)/.develops ## inject faults for MINUTES=10 (SEED=0: a new one) and count what was lost
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+HOURS ?= 168
+soak: $(VENV)/.develops ## simulated days in MINUTES=20, with reloads and faults, and whether anything grows
+	$(BIN)/python -m tests.soak --hours $(HOURS) --minutes $(or $(filter-out 10,$(MINUTES)),20) $(ARGS)
 
 bench: $(VENV)/.develops influxd ## measure beside the peers and the limits (ARGS="ingest-1 --rounds 3")
 	$(BIN)/python -m tests.benchmarks $(ARGS)

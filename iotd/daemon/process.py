@@ -12,6 +12,7 @@ import structlog
 
 from iotd.daemon.daemon import Daemon, Progress
 from iotd.settings import Settings
+from iotd.sources.clock import Clock
 
 log = structlog.get_logger(__name__)
 
@@ -24,17 +25,23 @@ def run_daemon(
     history: bool = False,
     progress: Progress | None = None,
     ready: Callable[[str | None], None] = lambda archive: None,
+    clock: Clock | None = None,
 ) -> None:
     """Runs the daemon until SIGTERM or SIGINT; a second one leaves at once, the spool keeps what is not confirmed.
 
     SIGHUP reloads the configuration, unless it comes because the terminal we run in was closed: that ends us.
+
+    Args:
+        clock: what sources go by; None: the system's.
 
     Raises:
         IotdError: a fault that cannot mend.
     """
 
     async def main() -> None:
-        daemon = Daemon(settings, reread=reread, relog=relog, history=history, progress=progress, ready=ready)
+        daemon = Daemon(
+            settings, reread=reread, relog=relog, history=history, progress=progress, ready=ready, clock=clock
+        )
         loop = asyncio.get_running_loop()
         life = asyncio.current_task()
         assert life is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
@@ -59,6 +60,7 @@ def _of_daemon(state: DaemonState) -> Iterator[Metric]:
     info.add_metric([state.version], 1)
     yield info
     yield _gauge("iotd_running", "1 while the daemon takes readings.", float(state.phase == "running"))
+    yield _gauge("iotd_tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
     yield _gauge("iotd_memory_used_bytes", "Memory of the bounded queue in use.", state.memory_used)
     yield _gauge("iotd_memory_limit_bytes", "Capacity of the bounded queue (queue.memory).", state.memory_limit)
     yield _gauge("iotd_spool_failing", "1 while the spool can't be written.", float(state.spool_failing is not None))
