@@ -27,12 +27,14 @@ chaos: $(VENV)/.develops ## inject faults for MINUTES=10 (SEED=0: a new one) and
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 HOURS ?= 168
-soak: $(VENV)/.develops ## simulated days in MINUTES=20, with reloads and faults, and whether anything grows
-	$(BIN)/python -m tests.soak --hours $(HOURS) --minutes $(or $(filter-out 10,$(MINUTES)),20) $(ARGS)
+soak: MINUTES = 20
+soak: $(VENV)/.develops ## HOURS=168 simulated ones in MINUTES=20, with reloads and faults, and whether anything grows
+	$(BIN)/python -m tests.soak --hours $(HOURS) --minutes $(MINUTES) $(ARGS)
 
 bench: $(VENV)/.develops influxd ## measure beside the peers and the limits (ARGS="ingest-1 --rounds 3")
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 	$(BIN)/python -m tests.benchmarks.failover
+	$(BIN)/python -m tests.benchmarks.scrape
 
 influxd:            ## build a real influxd into the user's cache (go, cargo, clang, pkg-config; minutes, once)
 	@bash tests/servers/influxd/build.sh

@@ -1,0 +1,98 @@
+"""A full disk under the state directory: said, by every way one may look, and over by itself when there is room."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.conftest import FreshSystem
+from tests.servers.checker import RedisStore, count, handed_over
+from tests.servers.daemon import iotd, running_daemon
+from tests.servers.http import get, metrics
+from tests.servers.needs import lacking
+from tests.servers.system import make_settings, until
+
+_SIZE = 4 * 1024 * 1024
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A file system of its own in that folder, of four MiB."""
+    folder.mkdir(parents=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={_SIZE}", "tmpfs", folder], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        lacking("lab", f"a small file system can't be mounted: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+async def test_a_full_disk_is_said_and_over_by_itself_and_nothing_is_lost(
+    fresh_system: FreshSystem, tmp_path: Path
+) -> None:
+    system = fresh_system(("salon", "chambre1"), sensors={"interval": "50ms"})
+    # the daemon's state alone is on the small disk, not that of the servers
+    folder = tmp_path / "daemon"
+    settings = make_settings(
+        folder, system.settings.topology.redis_port, sensors={"interval": "50ms"}, archive={"interval": "1s"}
+    )
+    with small_disk(settings.state), running_daemon(settings) as daemon:
+        await daemon.running()
+        for location in settings.locations:
+            await daemon.writes(location)
+        _fill(settings.state / "ballast")
+
+        async def unready() -> bool:
+            return (await get(settings, "/readyz"))[0] == 503
+
+        await until(unready, 60, "it is not ready")
+        _, text, _ = await get(settings, "/readyz")
+        assert "the spool can't be written" in json.loads(text)["reasons"][0]
+        assert (await metrics(settings))["iotd_spool_failing"] == 1
+        assert (await get(settings, "/livez"))[0] == 200
+        config = folder / "iotd.toml"
+        shown = await iotd("status", config=config)
+        assert "the spool can't be written" in shown.out
+        # nothing that must write is broken by being asked for: a reload is refused or taken, and the daemon lives
+        make_settings(folder, settings.topology.redis_port, sensors={"interval": "50ms"}, archive={"interval": "2s"})
+        await iotd("reload", config=config, limit=60)
+        assert (await get(settings, "/livez"))[0] == 200
+
+        (settings.state / "ballast").unlink()
+
+        async def ready() -> bool:
+            return (await get(settings, "/readyz"))[0] == 200
+
+        await until(ready, 60, "it is ready again")
+        for location in settings.locations:
+            await daemon.writes(location)
+
+        async def archive_well() -> bool:
+            return (await daemon.status())["archive"]["trouble"] is None
+
+        await until(archive_well, 60, "the archive takes readings")
+        spans = {location: handed_over(settings, location) for location in settings.locations}
+        assert await daemon.stop() == 0
+        assert daemon.events("spool_failing")
+        assert daemon.events("spool_recovered")[0]["after_s"] > 0
+    for location, span in spans.items():
+        master = await system.master(location)
+        async with system.connection(master.name) as redis:
+            found = await count(settings, location, span, RedisStore(redis))
+        assert found.good, found
+
+
+def _fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as f:
+        for size in (65_536, 4_096, 512, 1):
+            try:
+                while True:
+                    f.write(b"x" * size)
+            except OSError:
+                continue

@@ -1,0 +1,51 @@
+"""Starting without a shard: wait for it, or fail, as the settings say."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.conftest import FreshSystem
+from tests.servers.checker import all_there
+from tests.servers.daemon import iotd, running_daemon
+from tests.servers.http import get
+from tests.servers.system import make_settings, until
+
+
+async def test_a_missing_shard_is_waited_for_and_one_that_must_be_there_ends_the_daemon(
+    fresh_system: FreshSystem,
+) -> None:
+    system = fresh_system(("salon", "chambre1"))
+    for node in system.topology.shard("salon").nodes:
+        system.stack.backend.kill(node)
+    folder, first = system.settings.state.parent, system.settings.topology.redis_port
+
+    def starting(**startup: object) -> None:
+        make_settings(
+            folder, first, stack={"redis_dir": system.settings.stack.redis_dir}, startup={"limit": "2s", **startup}
+        )
+
+    starting(missing="fail")
+    ended = await iotd("run", config=system.config, limit=60)
+    assert ended.code == 69
+    assert "salon: no master within 2 s" in ended.err
+    assert "startup.missing is fail" in ended.err
+
+    starting(shards={"salon": "fail"})
+    assert (await iotd("run", config=system.config, limit=60)).code == 69
+
+    starting(missing="fail", shards={"salon": "wait"})
+    with running_daemon(system.settings) as daemon:
+        await daemon.running()
+
+        async def said() -> bool:
+            return bool(daemon.events("shard_missing"))
+
+        await until(said, 30, "it says that salon is missing")
+        code, text, _ = await get(system.settings, "/readyz")
+        assert code == 200  # the spool takes the readings
+        assert "salon: no master; its readings wait in the spool" in text
+        await daemon.writes("chambre1")
+        await asyncio.shield(system.stack.up())
+        await daemon.writes("salon")
+        assert await daemon.stop() == 0
+    await all_there(system, "salon")
