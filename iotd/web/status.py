@@ -6,7 +6,7 @@ import asyncio
 from time import monotonic
 
 from iotd.ops.control import to_json
-from iotd.shards.look import look_at
+from iotd.query.status import shards_status
 from iotd.topology import topology
 from iotd.web.state import Watched
 
@@ -27,7 +27,7 @@ class StatusDocument:
         async with self._turn:
             if not self._text or monotonic() - self._made > _FRESH_S:
                 settings = self._daemon.settings
-                shards = await asyncio.gather(*(look_at(settings, shard) for shard in topology(settings).shards))
-                self._text = to_json({"shards": shards, "daemon": self._daemon.state()})
+                found = await shards_status(settings, topology(settings))
+                self._text = to_json({"shards": found.shards, "daemon": self._daemon.state()})
                 self._made = monotonic()
             return self._text
