@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -18,13 +19,20 @@ from iotd.sensors import Sensor
 T = TypeVar("T")
 
 
+def _close(system: ShardingSystem, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    asyncio.run_coroutine_threadsafe(system.close(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
 class BlockingShardingSystem:
     """A :class:`ShardingSystem` on an event loop in a thread of its own, so that it works in a notebook too.
 
         with ShardingSystem.connect_sync() as system:
             readings = system.query_location_data("salon", "temperature", "-1h")
 
-    Without ``with``, :meth:`close` it, or leave it to the end of the program. Methods may be called from any thread.
+    Without ``with`` it is closed by :meth:`close`, or at the end of the program. Methods may be called from any thread.
     """
 
     def __init__(self, system: ShardingSystem) -> None:
@@ -32,6 +40,8 @@ class BlockingShardingSystem:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="iotd queries", daemon=True)
         self._thread.start()
+        # a notebook's is closed when it is let go of, or the program ends
+        self._closing = weakref.finalize(self, _close, system, self._loop, self._thread)
 
     def __enter__(self) -> BlockingShardingSystem:
         return self
@@ -41,12 +51,7 @@ class BlockingShardingSystem:
 
     def close(self) -> None:
         """Ends its thread; it can't be used any more. A second call does nothing."""
-        if self._loop.is_closed():
-            return
-        self._wait(self._system.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._closing()
 
     def __repr__(self) -> str:
         return repr(self._system).replace("<Sharding", "<BlockingSharding", 1)

@@ -67,6 +67,9 @@ class Reading:
     sensor: Sensor
     value: float
 
+    def __str__(self) -> str:
+        return f"{self.time:%Y-%m-%d %H:%M:%S %Z}  {self.sensor.key}  {self.value:.10g}"
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Readings(Sequence[Reading]):
