@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -10,9 +11,12 @@ import click
 
 from tests.benchmarks.archive import FIRST_ARCHIVE
 from tests.benchmarks.frame import Benchmark, Result, Spread, measure
-from tests.benchmarks.ingest import HISTORY, INGEST_FIVE, INGEST_ONE
+from tests.benchmarks.ingest import CATCHING_UP, HISTORY, INGEST_FIVE, INGEST_ONE
+from tests.benchmarks.query import QUERY_DAY
 
-BENCHMARKS: dict[str, Benchmark] = {b.name: b for b in (INGEST_ONE, INGEST_FIVE, HISTORY, FIRST_ARCHIVE)}
+BENCHMARKS: dict[str, Benchmark] = {
+    b.name: b for b in (INGEST_ONE, INGEST_FIVE, HISTORY, CATCHING_UP, FIRST_ARCHIVE, QUERY_DAY)
+}
 
 
 @click.command()
@@ -21,7 +25,10 @@ BENCHMARKS: dict[str, Benchmark] = {b.name: b for b in (INGEST_ONE, INGEST_FIVE,
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def bench(names: Sequence[str], rounds: int, output: str) -> None:
     """Measures the benchmarks named, or all; what counts are the ratios within a round."""
+    import structlog
     import uvloop  # as the daemon
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
     def tell(line: str) -> None:
         click.echo(line, err=True)

@@ -12,7 +12,7 @@ import asyncio
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -142,25 +142,52 @@ class Ingest:
 
     async def iotd(self) -> int:
         """Everything but the event loop is made anew, as at a start of the daemon."""
-        state = Path(tempfile.mkdtemp(dir=self._folder))
-        queue = Queue(self._settings, state, self._rosters.values())
+        queue = self._queue()
+        async with self._written(queue):
+            done = await self._hand_over(queue)
+            await queue.drained()
+        await queue.close()
+        return done
+
+    async def wait_in_the_spool(self) -> None:
+        """Empty shards, and all readings in a spool that nobody reads yet."""
+        await self.empty()
+        self._waiting = self._queue()
+        await self._hand_over(self._waiting)
+
+    async def catch_up(self) -> int:
+        """What waits in the spool comes into the shards."""
+        async with self._written(self._waiting):
+            await self._waiting.drained()
+        return len(self._load.locations) * self._load.count
+
+    async def close_spool(self) -> None:
+        await self._waiting.close()
+
+    def _queue(self) -> Queue:
+        return Queue(self._settings, Path(tempfile.mkdtemp(dir=self._folder)), self._rosters.values())
+
+    async def _hand_over(self, queue: Queue) -> int:
+        sources = [Simulator(self._settings, roster, queue, StoppedClock()) for roster in self._rosters.values()]
+        days = self._load.times * self._load.step / 86_400_000
+        done = sum(await asyncio.gather(*(source.history(days) for source in sources)))
+        assert done == len(self._load.locations) * self._load.count
+        return done
+
+    @asynccontextmanager
+    async def _written(self, queue: Queue) -> AsyncIterator[None]:
+        state = queue.spool.path.parent
         shards = [
             ShardService(shard, self._rosters[shard.location], queue, self._settings, state, late=_nobody)
             for shard in self._system.topology.shards
         ]
-        sources = [Simulator(self._settings, roster, queue, StoppedClock()) for roster in self._rosters.values()]
         tasks = [asyncio.create_task(shard.run()) for shard in shards]
         try:
-            days = self._load.times * self._load.step / 86_400_000
-            done = await asyncio.gather(*(source.history(days) for source in sources))
-            await queue.drained()
+            yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await queue.close()
-        assert sum(done) == len(self._load.locations) * self._load.count
-        return sum(done)
 
     async def redis_py(self) -> int:
         """A client per shard."""
@@ -203,7 +230,8 @@ async def _nobody(location: str, first: int, last: int) -> None:
     """There is no archive that could have passed them."""
 
 
-async def _cases(load: Load) -> AsyncIterator[Sequence[Case]]:
+@asynccontextmanager
+async def _ways(load: Load) -> AsyncIterator[Ingest]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="iotd-bench-")))
         first = stack.enter_context(port_block())
@@ -215,16 +243,27 @@ async def _cases(load: Load) -> AsyncIterator[Sequence[Case]]:
             simulator={"history_step": f"{load.step}ms"},
             redis={"retention": "3650d"},
             archive={"sink": "none"},
-            log={"level": "warning"},
         )
         system = await asyncio.to_thread(start_system, settings)
         stack.callback(stop_system, system)
-        ways = Ingest(load, system, folder)
+        yield Ingest(load, system, folder)
+
+
+async def _cases(load: Load) -> AsyncIterator[Sequence[Case]]:
+    async with _ways(load) as ways:
         yield (
             Case("bare", "TS.MADD packed ahead", ways.bare, ways.empty),
             Case("iotd", "simulator, spool, writer, fence", ways.iotd, ways.empty),
             Case("redis-py", "madd of 100", ways.redis_py, ways.empty),
             Case("coredis", "madd of 100", ways.coredis, ways.empty),
+        )
+
+
+async def _catching_up(load: Load) -> AsyncIterator[Sequence[Case]]:
+    async with _ways(load) as ways:
+        yield (
+            Case("bare", "appends of TS.MADD packed ahead", ways.bare, ways.empty),
+            Case("iotd", "out of the spool", ways.catch_up, ways.wait_in_the_spool, ways.close_spool),
         )
 
 
@@ -235,3 +274,9 @@ def _benchmark(name: str, what: str, load: Load) -> Benchmark:
 INGEST_ONE = _benchmark("ingest-1", "3 million readings into one shard", Load(LOCATIONS[:1], 100, 10_000, 1_000))
 INGEST_FIVE = _benchmark("ingest-5", "600,000 readings into each of five shards", Load(LOCATIONS, 100, 2_000, 1_000))
 HISTORY = _benchmark("history", "7 days at 10 s of 45 sensors into five shards", Load(LOCATIONS, 3, 60_480, 10_000))
+CATCHING_UP = Benchmark(
+    "catching-up",
+    "600,000 readings that wait in the spool, into one shard",
+    "readings",
+    partial(_catching_up, Load(LOCATIONS[:1], 100, 2_000, 1_000)),
+)
