@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from iotd.cli.output import bad, console, good, output_option, print_json, table
-from iotd.ops.control import NoDaemon, request
+from iotd.ops.control import NoDaemon, SilentDaemon, request
 from iotd.query.status import ShardsStatus, ShardStatus, shards_status
 from iotd.settings import Settings, load
 from iotd.topology import topology
@@ -26,7 +26,7 @@ _TABLE_COLUMNS = 124
 def status(ctx: click.Context, output: str, watch: bool) -> None:
     """Show every shard, the daemon and the archive.
 
-    Exits with 1 when a shard has no master or a node is missing, or when no daemon runs.
+    Exits with 1 when a shard has no master or a node is missing, or when no daemon runs or answers.
 
     \b
     iotd status
@@ -44,7 +44,7 @@ def status(ctx: click.Context, output: str, watch: bool) -> None:
         print_json({"shards": shards.shards, "daemon": daemon})
     else:
         console().print(_view(settings, shards, daemon))
-    if daemon is None or not shards.healthy:
+    if daemon is None or "error" in daemon or not shards.healthy:
         ctx.exit(1)
 
 
@@ -73,6 +73,8 @@ async def _look(settings: Settings) -> tuple[ShardsStatus, Any]:
             return await request(settings.state, "GET", "/status")
         except NoDaemon:
             return None
+        except SilentDaemon as e:
+            return {"error": str(e)}
 
     return await asyncio.gather(shards_status(settings, topology(settings)), daemon())
 
@@ -80,7 +82,7 @@ async def _look(settings: Settings) -> tuple[ShardsStatus, Any]:
 def _view(settings: Settings, shards: ShardsStatus, daemon: Any) -> Any:
     from rich.console import Group  # noqa: PLC0415
 
-    said = {s["location"]: s for s in daemon["shards"]} if daemon else {}
+    said = {s["location"]: s for s in daemon["shards"]} if daemon and "shards" in daemon else {}
     if console().width >= _TABLE_COLUMNS:
         rows = [_row(shard, said.get(shard.location)) for shard in shards]
         names = ("location", "master", "replica (lag)", "Sentinels", "readings", "writes/s", "memory", "waiting")
@@ -113,6 +115,8 @@ def _lines(shard: ShardStatus, said: Any) -> str:
 def _notes(settings: Settings, daemon: Any) -> list[str]:
     if daemon is None:
         return [bad("no daemon runs") + f" on {settings.state}; start it with `iotd up` or `iotd run`"]
+    if "error" in daemon:
+        return [bad(daemon["error"])]
     notes = []
     for said in daemon["shards"]:
         if said["trouble"]:

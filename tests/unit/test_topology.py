@@ -1,0 +1,101 @@
+"""Names, roles and ports of all servers, as the design has them; sensors and their keys."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iotd.errors import UsageError
+from iotd.sensors import UNITS, Batch, Roster, Sensor
+from iotd.settings import Address, Tree
+from iotd.topology import topology
+
+
+def test_the_default_topology_is_the_one_of_the_design() -> None:
+    shards = topology(Tree()).shards
+    assert [(s.location, s.master.address.port, s.replica.address.port) for s in shards] == [
+        ("salon", 6379, 6380),
+        ("chambre1", 6381, 6382),
+        ("chambre2", 6383, 6384),
+        ("cuisine", 6385, 6386),
+        ("salle_de_bain", 6387, 6388),
+    ]
+    assert [node.address.port for s in shards for node in s.sentinels] == list(range(26379, 26394))
+    assert [node.name for node in shards[0].nodes] == [
+        *("redis-salon-master", "redis-salon-replica"),
+        *("sentinel-salon-1", "sentinel-salon-2", "sentinel-salon-3"),
+    ]
+    assert {node.address.host for node in topology(Tree()).nodes} == {"127.0.0.1"}
+    assert topology(Tree()).influxdb.address.port == 8086
+
+
+@given(st.integers(0, 39_000))
+def test_the_offset_moves_every_port(offset: int) -> None:
+    moved = topology(Tree.model_validate({"topology": {"port_offset": offset}}))
+    for node, other in zip(topology(Tree()).nodes, moved.nodes, strict=True):
+        assert (node.name, node.role) == (other.name, other.role)
+        assert other.address.port == node.address.port + offset
+
+
+def test_a_shard_may_be_elsewhere_and_named_otherwise() -> None:
+    tree = Tree.model_validate(
+        {
+            "topology": {
+                "port_offset": 1000,
+                "shards": {
+                    "cuisine": {"master": "10.0.0.1:7000", "sentinels": ["10.0.0.3:26379"], "service": "kitchen"}
+                },
+            }
+        }
+    )
+    shard = topology(tree).shard("cuisine")
+    assert shard.service == "kitchen"
+    assert shard.master.address == Address("10.0.0.1", 7000)
+    assert shard.replica.address == Address("127.0.0.1", 7386)
+    assert [node.address for node in shard.sentinels] == [Address("10.0.0.3", 26379)]
+    assert shard.name_of(Address("10.0.0.1", 7000)) == "redis-cuisine-master"
+    assert shard.name_of(Address("10.0.0.9", 1)) == "10.0.0.9:1"
+
+
+def test_an_unknown_name_is_answered_with_near_ones() -> None:
+    system = topology(Tree())
+    with pytest.raises(UsageError, match="no location 'kitchen'; there are salon, chambre1"):
+        system.shard("kitchen")
+    with pytest.raises(UsageError, match=r"no node 'redis-salon-mastr'; there are for instance redis-salon-master"):
+        system.node("redis-salon-mastr")
+    with pytest.raises(UsageError, match="for instance redis-salon-master"):
+        system.node("zzz")
+
+
+names = st.from_regex(r"[\w-]+", fullmatch=True)
+
+
+@given(st.sampled_from(sorted(UNITS)), names, st.integers(1, 100_000))
+def test_a_sensors_key_leads_back_to_it(kind: str, location: str, number: int) -> None:
+    sensor = Sensor(kind, location, number)
+    assert Sensor.from_key(sensor.key) == sensor
+    assert sensor.key == f"sensor:{kind}:{location}:{number}"
+    assert sensor.labels == {"type": kind, "location": location, "sensor_id": str(number), "unit": UNITS[kind]}
+
+
+@pytest.mark.parametrize(
+    "key", ["", "iotd:fence:x", "sensor:co2:salon:1", "sensor:temperature:salon", "sensor:temperature:salon:x"]
+)
+def test_what_is_no_sensors_key_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="not a sensor's key"):
+        Sensor.from_key(key)
+
+
+def test_a_roster_is_of_one_location_and_a_batch_of_one_length() -> None:
+    with pytest.raises(ValueError, match="does not belong to salon"):
+        Roster("salon", [Sensor("temperature", "cuisine", 1)])
+    roster = Roster.of("salon", ["temperature", "humidity"], 2)
+    assert [sensor.key for sensor in roster] == [key.decode() for key in roster.keys]
+    assert (roster, hash(roster)) == (
+        Roster.of("salon", ["temperature", "humidity"], 2),
+        hash(Roster.of("salon", ["temperature", "humidity"], 2)),
+    )
+    with pytest.raises(ValueError, match="differ in length"):
+        Batch(roster, np.zeros(1, np.int32), np.zeros(2, np.int64), np.zeros(2))
