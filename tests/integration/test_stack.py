@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 import pytest
 
-from tests.servers.checker import all_there
+from iotd import ShardingSystem
+from iotd.sources.signal import values
+from tests.servers.checker import all_there, handed_over
 from tests.servers.daemon import iotd, running_daemon
 from tests.servers.system import System
 
@@ -103,8 +106,27 @@ async def test_the_drill_kills_checks_and_restores_and_all_is_archived(each_syst
         verdict = await iotd("archive", "verify", "--deep", "--output", "json", config=each_system.config)
         assert verdict.code == 0, verdict
         assert verdict.json["salon"]["compared"] > 0
+        await queries_equal_the_function(each_system)
         assert await daemon.stop() == 0
     await all_there(each_system, "salon")
+
+
+async def queries_equal_the_function(system: System) -> None:
+    """Asks for all that was handed over, of which the archive has a part and the shard the rest, and compares it."""
+    span = handed_over(system.settings, "salon")
+    async with ShardingSystem.connect(system.config) as asked:
+        found = await asked.query_location_data("salon", "temperature", span.first / 1000, (span.last + 1) / 1000)
+        assert found.complete, found.problems
+        grid = np.arange(span.first, span.last + 1, 100, dtype=np.int64)
+        for sensor, (times, got) in found.by_sensor().items():
+            np.testing.assert_array_equal(times, grid, err_msg=sensor.key)
+            np.testing.assert_array_equal(got, values(system.settings.simulator.seed, sensor, grid), err_msg=sensor.key)
+        unit = await asked.query_by_unit_measure("celsius", "-1m", "now")
+        assert len(unit.sensors) == system.settings.sensors.per_type
+        status = await asked.get_shards_status()
+        assert status.shard("salon").master in NODES[:2]
+    shown = await iotd("query", "location", "salon", "temperature", "--start", "-1m", config=system.config)
+    assert shown.code == 0, shown
 
 
 async def test_a_master_that_hangs_is_replaced_and_a_killed_daemon_loses_nothing(each_system: System) -> None:
