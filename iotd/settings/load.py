@@ -129,7 +129,10 @@ class _Secrets(NestedSecretsSettingsSource):
 def _secret_folders() -> list[Path]:
     # Docker secrets and systemd credentials; the latter are for this very service, and win
     folders = [Path(p) for p in ("/run/secrets", os.environ.get("CREDENTIALS_DIRECTORY")) if p]
-    return [p for p in folders if p.is_dir()]
+    try:
+        return [p for p in folders if p.is_dir()]
+    except OSError as e:
+        raise ConfigError(f"{e.filename}: the secrets in it can't be read ({e.strerror})") from None
 
 
 def _secret_files(folder: Path) -> list[Path]:
