@@ -20,6 +20,12 @@ _LIMIT_S = 150
 
 _BOOT = """
 set -e
+# a control group of its own, in each hierarchy there is, so that two machines at once do not meet
+for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+  [ -f $hierarchy/cgroup.procs ] || continue
+  mkdir $hierarchy/$name
+  echo $$ >$hierarchy/$name/cgroup.procs
+done
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /mnt
 mkdir /mnt/upper /mnt/work /mnt/root
@@ -79,10 +85,11 @@ def boot(folder: Path, script: str, files: Mapping[str, str], binds: Mapping[Pat
         path = folder / "etc" / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    name = f"iotd-{os.getpid()}"
     env = {
         **os.environ,
         "script": str(folder),
-        "name": f"iotd-{os.getpid()}",
+        "name": name,
         "python": sys.base_prefix,
         "site": sysconfig.get_path("purelib"),
         "source": str(_REPOSITORY),
@@ -98,6 +105,8 @@ def boot(folder: Path, script: str, files: Mapping[str, str], binds: Mapping[Pat
         text=True,
         check=False,
     )
+    for group in sorted(Path("/sys/fs/cgroup").glob(f"**/{name}/**/"), reverse=True):
+        group.rmdir()
     said = (folder / "said").read_text() if (folder / "said").exists() else ""
     assert said.endswith("the end\n"), f"{done.stdout}\n{said}"
     return said
