@@ -21,7 +21,7 @@ def reload(config: Path | None, output: str) -> None:
     The daemon reads the file and the environment that it was started with. A configuration that can't be used changes
     nothing, and the exit code is 78.
     """
-    _show(_ask(config, "POST"), output, "the daemon goes by the new configuration", "nothing differs")
+    _show(_ask(config, "POST"), output, "the daemon goes by this now", "nothing differs")
 
 
 @click.command()
@@ -48,4 +48,8 @@ def _show(changes: list[dict[str, str]], output: str, done: str, same: str) -> N
     else:
         rows = [(c["name"], c["before"], c["after"], c["effect"]) for c in changes]
         print_table(("setting", "daemon", "configuration", "effect"), rows)
-        click.echo(done)
+        waits = sum(c["effect"] == "needs a restart" for c in changes)
+        if waits < len(changes):
+            click.echo(done + (", but for what needs a restart" if waits else ""))
+        else:
+            click.echo("only a restart takes this over")

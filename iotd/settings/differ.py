@@ -190,7 +190,9 @@ def _text(value: Any) -> str:
         return HIDDEN
     if isinstance(value, timedelta):
         return format_duration(value)
-    return json.dumps(value, default=str, ensure_ascii=False)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, default=str, ensure_ascii=False).strip('"')
 
 
 def _moved(old: Settings, new: Settings) -> Iterator[tuple[str | None, str, str, str]]:

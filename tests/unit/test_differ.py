@@ -40,7 +40,7 @@ def test_a_secret_that_changed_is_named_and_not_shown() -> None:
 def test_values_are_shown_as_one_writes_them() -> None:
     differs = difference(snapshot(), snapshot(archive={"interval": "90s"}, stack={"influxd": "/usr/bin/influxd"}))
     shown = {c.name: (c.before, c.after) for c in differs.changes}
-    assert shown == {"archive.interval": ("5m", "1m30s"), "stack.influxd": ("not set", '"/usr/bin/influxd"')}
+    assert shown == {"archive.interval": ("5m", "1m30s"), "stack.influxd": ("not set", "/usr/bin/influxd")}
 
 
 def test_a_location_taken_out_of_the_middle_says_that_the_later_ones_move_to_other_ports() -> None:
