@@ -12,6 +12,7 @@ from time import time_ns
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from iotd.errors import StateError
 from iotd.pipeline.budget import Budget
@@ -145,16 +146,15 @@ class Queue:
 
     async def _sound(self, batch: Batch) -> Batch:
         latest = self._now_ms() + self._tolerance
-        for reason, bad in (
-            ("not a finite number", ~np.isfinite(batch.values)),
-            (f"more than {self._tolerance} ms in the future", batch.times > latest),
-        ):
-            if bad.any():
-                await self._refuse(batch.take(bad), reason)
-                batch = batch.take(~bad)
-                if not len(batch):
-                    break
-        return batch
+        batch = await self._without(batch, ~np.isfinite(batch.values), "not a finite number")
+        future = batch.times > latest
+        return await self._without(batch, future, f"more than {self._tolerance} ms in the future")
+
+    async def _without(self, batch: Batch, bad: NDArray[np.bool_], reason: str) -> Batch:
+        if not bad.any():
+            return batch
+        await self._refuse(batch.take(bad), reason)
+        return batch.take(~bad)
 
     async def _refuse(self, batch: Batch, reason: str) -> None:
         letters = [
