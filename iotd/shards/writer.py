@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from iotd.shards.replies import all_good, examine, sort_out
 from iotd.shards.series import make_series
 from iotd.shards.verdict import Belief
 from iotd.shards.watcher import Watcher
+from iotd.shards.window import Window
 from iotd.wire import Element, elements, repack
 
 log = structlog.get_logger(__name__)
@@ -133,7 +133,7 @@ class Writer:
                 await make_series(control, self._roster, self._settings.redis)
                 self._series_made = True
             fence = await self._take_up(control)
-            window = _Window(self._settings.writer.in_flight)
+            window = Window(self._settings.writer.in_flight)
             async with together() as work:
                 work.create_task(self._send(data, window))
                 work.create_task(self._receive(data, window))
@@ -186,13 +186,13 @@ class Writer:
     def _fence(self, control: Connection, producer: str) -> Fence:
         return Fence(control, producer, self._lane, watcher=self._watcher, late=self._late, settings=self._settings)
 
-    async def _send(self, data: Connection, window: _Window) -> None:
+    async def _send(self, data: Connection, window: Window) -> None:
         while True:
             entries = await self._lane.next(_PAGE)
             await window.push(entries)
             await data.send([e.packed.payload for e in entries])
 
-    async def _receive(self, data: Connection, window: _Window) -> None:
+    async def _receive(self, data: Connection, window: Window) -> None:
         timeout = self._settings.redis.response_timeout.total_seconds()
         while True:
             entry = await window.oldest()
@@ -284,38 +284,3 @@ class Writer:
                 await self._watcher.moved_from(address)  # another master ends the pause
         except TimeoutError:
             pass
-
-
-class _Window:
-    """Batches sent and not yet answered, bounded in bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._size = 0
-        self._sent: deque[tuple[Entry, float]] = deque()
-        self._room = asyncio.Event()
-        self._some = asyncio.Event()
-
-    async def push(self, entries: list[Entry]) -> None:
-        """Waits for room, then counts the entries as sent."""
-        while self._sent and self._size >= self._limit:
-            self._room.clear()
-            await self._room.wait()
-        now = monotonic()
-        self._sent.extend((entry, now) for entry in entries)
-        self._size += sum(len(e.packed.payload) for e in entries)
-        self._some.set()
-
-    async def oldest(self) -> Entry:
-        """The entry whose replies come next; waits until there is one."""
-        while not self._sent:
-            self._some.clear()
-            await self._some.wait()
-        return self._sent[0][0]
-
-    def pop(self) -> float:
-        """Takes the oldest out, and returns for how many seconds it was under way."""
-        entry, sent = self._sent.popleft()
-        self._size -= len(entry.packed.payload)
-        self._room.set()
-        return monotonic() - sent
