@@ -97,7 +97,9 @@ class InfluxSink:
 
     async def incarnation(self) -> str | None:
         """See :meth:`iotd.archive.sinks.base.Sink.incarnation`: the bucket's id, where the token may ask for it."""
-        answer = await self._http.ask("GET", "/api/v2/buckets", params=self._place("name"))
+        answer = await self._http.ask(
+            "GET", "/api/v2/buckets", params={"org": self._influx.org, "name": self._influx.bucket}
+        )
         try:
             return str(answer.json["buckets"][0]["id"])
         except (TypeError, KeyError, IndexError):
@@ -119,13 +121,10 @@ class InfluxSink:
             raise ArchiveUnavailable(f"{self._http.url}: the answer to a query has no column {e}") from None
 
     async def _post(self, body: bytes) -> Answer:
-        headers = {"Content-Type": "text/plain; charset=utf-8"}
         if self._gzip and body:
             # 12 times smaller at level 1; in a thread, because it takes milliseconds and lets go of the interpreter
-            body = await asyncio.to_thread(gzip.compress, body, 1)
-            headers["Content-Encoding"] = "gzip"
-        params = {**self._place("bucket"), "precision": "ms"}
-        return await self._http.ask("POST", "/api/v2/write", params=params, body=body, headers=headers)
+            return await self._http.write(await asyncio.to_thread(gzip.compress, body, 1), gzipped=True)
+        return await self._http.write(body, gzipped=False)
 
     async def _make_bucket(self, missing: Answer) -> None:
         influx, url = self._influx, self._http.url
@@ -146,9 +145,6 @@ class InfluxSink:
             raise refusal(missing, url, influx)
         log.info("bucket_made", sink=self.identity, keeps=str(influx.bucket_retention or "for ever"))
         raise ArchiveUnavailable(f"{url}: the bucket {influx.bucket!r} was missing and has been made")
-
-    def _place(self, bucket: str) -> dict[str, str]:
-        return {"org": self._influx.org, bucket: self._influx.bucket}
 
 
 def _rows(text: str) -> Iterator[dict[str, str]]:

@@ -8,12 +8,15 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from iotd.errors import ArchiveRefused, ArchiveUnavailable
 from iotd.settings import Settings
+
+if TYPE_CHECKING:
+    from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 
 _LARGEST_WORD = 64 * 1024
 """Bytes of an answer that is a status and a sentence."""
@@ -53,6 +56,7 @@ class InfluxHttp:
         self._influx = settings.influxdb
         self._token = _Token(settings)
         self._session: aiohttp.ClientSession | None = None
+        self._clients: dict[bool, InfluxDBClientAsync] = {}
         self._opening = asyncio.Lock()
 
     async def ask(
@@ -93,12 +97,47 @@ class InfluxHttp:
             if answer.status != 401 or not self._token.changed:
                 return answer
 
+    async def write(self, body: bytes, *, gzipped: bool) -> Answer:
+        """One write of line protocol in ms by influxdb-client's asynchronous API, which sends it once and as it is.
+
+        When to try again is not the client's to say, and it never does (influxdb-client-python #492).
+
+        Args:
+            gzipped: the body is compressed already: the client would do it on the loop, at level 9 (facts.md).
+
+        Raises:
+            as :meth:`ask`.
+        """
+        from influxdb_client.rest import ApiException  # noqa: PLC0415  # half a second, and only for InfluxDB
+
+        while True:
+            token = self._token.read(self.url)
+            try:
+                client = await self._writing(gzipped)
+                client.api_client.set_default_header("Authorization", f"Token {token}")
+                stored = await client.write_api().write(
+                    bucket=self._influx.bucket, org=self._influx.org, record=body, write_precision="ms"
+                )
+                answer = Answer(204 if stored else 200, {}, b"")
+            except ApiException as e:
+                said = e.body or b""
+                answer = Answer(int(e.status), e.headers or {}, said if isinstance(said, bytes) else said.encode())
+            except (aiohttp.ClientError, OSError, TimeoutError, ssl.SSLError) as e:
+                raise ArchiveUnavailable(f"{self.url}: {str(e) or 'no answer in time'}") from None
+            except RuntimeError as e:
+                raise ArchiveUnavailable(f"{self.url}: {e}") from None  # we are being closed
+            if answer.status != 401 or not self._token.changed:
+                return answer
+
     @property
     def token_changed(self) -> bool:
         """Whether the token's file is another one than at the last request."""
         return self._token.changed
 
     async def close(self) -> None:
+        clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            await client.close()
         if self._session is not None:
             session, self._session = self._session, None
             await session.close()
@@ -106,15 +145,33 @@ class InfluxHttp:
     async def _opened(self) -> aiohttp.ClientSession:
         async with self._opening:
             if self._session is None:
-                # loading the certificates takes longer than the loop may be kept
-                trusted = await asyncio.to_thread(_trusted, self._influx.tls_ca_file) if self._https else True
-                connector = aiohttp.TCPConnector(limit=0, ssl=trusted)
+                connector = aiohttp.TCPConnector(limit=0, ssl=await self._tls())
                 self._session = aiohttp.ClientSession(connector=connector)
             return self._session
 
-    @property
-    def _https(self) -> bool:
-        return self.url.startswith("https:")
+    async def _writing(self, gzipped: bool) -> InfluxDBClientAsync:
+        # a client for each encoding: a header that all writes share must fit each of them
+        async with self._opening:
+            if gzipped not in self._clients:
+                from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync  # noqa: PLC0415
+
+                client = InfluxDBClientAsync(
+                    self.url,
+                    self._token.read(self.url),
+                    self._influx.org,
+                    timeout=round(self._influx.timeout.total_seconds() * 1000),
+                    ssl_context=await self._tls(),
+                    connection_pool_maxsize=0,
+                    client_session_kwargs={"response_class": _Short},
+                )
+                if gzipped:
+                    client.api_client.set_default_header("Content-Encoding", "gzip")
+                self._clients[gzipped] = client
+            return self._clients[gzipped]
+
+    async def _tls(self) -> ssl.SSLContext:
+        # loading the certificates takes longer than the loop may be kept
+        return await asyncio.to_thread(_trusted, self._influx.tls_ca_file)
 
 
 class _Token:
@@ -157,6 +214,15 @@ class _Token:
 
 def _trusted(ca_file: Path | None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+
+
+class _Short(aiohttp.ClientResponse):
+    """An answer whose body is read only so far: the client reads all of it, and one may never end."""
+
+    async def read(self) -> bytes:
+        if self._body is None:
+            self._body = await _whole(self, _LARGEST_WORD)
+        return self._body
 
 
 async def _whole(response: aiohttp.ClientResponse, limit: int) -> bytes:
