@@ -1,6 +1,6 @@
 """`python -m tests.chaos`: a chaos run, in a lab of its own; `make chaos` calls it.
 
-Exits with 0 when nothing was lost, 1 when something was, 3 when this machine has no lab.
+Exits with 0 when nothing was lost, 1 when something was, 3 when this machine has no lab, or no influxd.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import asdict
 
 from tests.chaos import lab
 from tests.chaos.faults import FAULTS
+from tests.chaos.influx import no_influxd
 from tests.chaos.run import Outcome, chaos
 
 _INSIDE = "IOTD_TEST_IN_LAB"
@@ -33,7 +34,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
     options = parser.parse_args()
     if _INSIDE not in os.environ:
-        if (reason := lab.lacks()) is not None:
+        if (reason := lab.lacks() or no_influxd()) is not None:
             print(reason, file=sys.stderr)
             return 3
         inside = lab.run([sys.executable, "-m", "tests.chaos", *sys.argv[1:]], env={_INSIDE: "1"})

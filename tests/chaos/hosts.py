@@ -25,6 +25,9 @@ class Host:
 class Hosts:
     """All hosts of the lab; whoever made them is on the bridge too, and reaches each of them whatever is cut."""
 
+    ours = f"{_NET}.1"
+    """The address of whoever made them."""
+
     def __init__(self) -> None:
         self._hosts: dict[str, Host] = {}
         _ip("link", "add", _BRIDGE, "type", "bridge")

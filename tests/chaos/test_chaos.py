@@ -13,6 +13,7 @@ import pytest
 
 from iotd.stack.binaries import RedisBinaries
 from tests.chaos import lab
+from tests.chaos.influx import no_influxd
 from tests.servers.needs import lacking
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(600)]
@@ -22,6 +23,8 @@ def chaos(redis: RedisBinaries, *args: str) -> Any:
     """A run of its own, and its outcome."""
     if (reason := lab.lacks()) is not None:
         lacking("lab", reason)
+    if (reason := no_influxd()) is not None:
+        lacking("influxdb", reason)
     done = subprocess.run(
         [sys.executable, "-m", "tests.chaos", "--json", *args],
         cwd=Path(__file__).parents[2],

@@ -18,6 +18,7 @@ from iotd.stack import Stack
 from iotd.stack.processes import Processes
 from iotd.topology import Node
 from tests.chaos.hosts import Host, Hosts
+from tests.chaos.influx import Influx
 from tests.servers.daemon import Daemon
 from tests.servers.system import System, make_settings, until
 
@@ -79,6 +80,7 @@ class World:
             places |= {f"redis-{location}-master": a, f"redis-{location}-replica": b}
             places |= {f"sentinel-{location}-{n}": host for n, host in enumerate(sentinels, start=1)}
         self._places = places
+        influx_host = places["influxdb"] = self.hosts.add("influxdb")
         common = {
             "topology": {"shards": shards},
             # not only for the sake of it: a Redis without a password answers nobody from another host
@@ -89,6 +91,7 @@ class World:
         self.system = System(stack := make_settings(folder / "servers", 7000, locations, **common), Stack(stack))
         self.backend = NodesOnHosts(stack, places)
         self.system.stack.backend = self.backend
+        self.influx = Influx(self.backend, stack, influx_host.address, self.hosts.ours)
         self.settings = make_settings(
             self.disk,
             7000,
@@ -96,7 +99,8 @@ class World:
             **common,
             sensors={"per_type": per_type, "interval": "100ms"},
             spool={"keep": "256MiB"},
-            archive={"interval": "10s"},
+            archive={"interval": "10s", "sink": "influxdb"},
+            influxdb={"url": self.influx.proxy_url, "token_file": self.influx.token_file, "timeout": "3s"},
             log={"level": "info", "format": "json"},
         )
         self._daemon: Daemon | None = None
@@ -170,6 +174,7 @@ class World:
             await until(healthy, _MEND_S, "all servers are healthy")
         except AssertionError as e:
             raise AssertionError(f"{e}; {last}") from None
+        await self.influx.mend()
 
     def restart(self, node: Node, master: Address | None, *, empty: bool = False) -> None:
         """Starts a killed Redis at once; as a master when ``master`` is None."""
@@ -251,6 +256,7 @@ class World:
 
     async def up(self) -> None:
         await self.system.stack.up()
+        await self.influx.up()
         self.start_daemon()
         await self.daemon.running()
 
@@ -259,4 +265,5 @@ class World:
             self._daemon.process.send_signal(signal.SIGCONT)
             self.kill_daemon()
         await asyncio.gather(*(asyncio.to_thread(self.backend.kill, node) for node in self.system.stack.nodes()))
+        await self.influx.down()
         subprocess.run(["umount", "-l", str(self.disk)], check=True)

@@ -1,0 +1,106 @@
+"""The archive of a chaos run: a real InfluxDB on a host and a disk of its own, behind a proxy that fails as told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+from iotd.settings import Address, Settings
+from iotd.settings.tree import Stack as StackSettings
+from iotd.stack.binaries import find_influxd
+from iotd.stack.health import influxdb_problem
+from iotd.stack.influxdb import set_up
+from iotd.stack.processes import Processes
+from iotd.topology import Node
+from tests.servers.archives import InfluxStore
+from tests.servers.influxproxy import InfluxProxy, running_proxy
+from tests.servers.system import until
+
+_DISK_MB = 600
+_PORT = 8086
+
+
+class Influx:
+    """What can be done to it; :attr:`proxy` is what the daemon takes for InfluxDB."""
+
+    def __init__(self, backend: Processes, settings: Settings, address: str, proxy_host: str) -> None:
+        """
+        Args:
+            settings: of the servers, in whose state directory the token is kept.
+            proxy_host: where the proxy listens.
+        """
+        self.node = Node("influxdb", "influxdb", Address(address, _PORT))
+        self.url = f"http://{self.node.address}"
+        self.proxy_url = f"http://{proxy_host}:{_PORT}"
+        self.token_file = settings.stack_token
+        self.proxy: InfluxProxy
+        self._backend = backend
+        self._settings = settings
+        self._proxy_host = proxy_host
+        self._disk = settings.state / "nodes" / self.node.name
+        self._life = AsyncExitStack()
+
+    async def up(self) -> None:
+        """Starts and sets up the server, and the proxy."""
+        self._disk.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK_MB}m", "tmpfs", str(self._disk)], check=True)
+        await self.mend()
+        await set_up(self._settings, self.node)
+        proxying = running_proxy(self.url, host=self._proxy_host, port=_PORT)
+        self.proxy = await self._life.enter_async_context(proxying)
+
+    async def down(self) -> None:
+        """Ends both, and takes the disk away."""
+        await self._life.aclose()
+        self._backend.kill(self.node)
+        if self._disk.exists():
+            subprocess.run(["umount", "-l", str(self._disk)], check=False)
+
+    async def mend(self) -> None:
+        """Starts it if it does not run, and returns when it is healthy."""
+        if self._backend.state(self.node) == "stopped":
+            self._backend.start_influxdb(self.node)
+
+        async def healthy() -> bool:
+            return await influxdb_problem(self.node) is None
+
+        await until(healthy, 60, "influxd is healthy")
+
+    def kill(self) -> None:
+        self._backend.kill(self.node)
+
+    def pause(self) -> None:
+        self._backend.pause(self.node)
+
+    def resume(self) -> None:
+        self._backend.resume(self.node)
+
+    def fill_disk(self) -> None:
+        """Leaves it not a byte."""
+        with self._ballast.open("wb", buffering=0) as f:
+            for size in (1 << 20, 1 << 12):
+                with suppress(OSError):
+                    while True:
+                        f.write(bytes(size))
+
+    def free_disk(self) -> None:
+        self._ballast.unlink(missing_ok=True)
+
+    def store(self) -> InfluxStore:
+        """What it holds, asked of itself."""
+        influx = self._settings.influxdb
+        token = self.token_file.read_text().strip()
+        return InfluxStore(self.url, org=influx.org, bucket=influx.bucket, token=token)
+
+    @property
+    def _ballast(self) -> Path:
+        return self._disk / "ballast"
+
+
+def no_influxd() -> str | None:
+    """Why no influxd can be run here; None when one can."""
+    named = os.environ.get("IOTD_TEST_INFLUXD")
+    found = find_influxd(StackSettings(influxd=Path(named) if named else None))
+    return None if found else "no influxd on PATH or in the cache; `make influxd` builds one"
