@@ -78,6 +78,8 @@ def _report(outcome: Outcome) -> None:
     if outcome.emptied:
         print(f"emptied, so counted together with the archive: {', '.join(outcome.emptied)}")
     print(f"dead letters: {outcome.refused}; the daemon held at most {outcome.memory / 1e6:.0f} MB")
+    if outcome.forgotten:
+        print(f"{outcome.forgotten:,} points InfluxDB had acknowledged and lost: found and repaired by a verification")
     print("the daemon's warnings: " + ", ".join(f"{n} {event}" for event, n in outcome.events.items()))
     for death in outcome.deaths:
         print(f"the daemon ended by itself: {death}")

@@ -14,6 +14,7 @@ from iotd.stack.health import influxdb_problem
 from iotd.stack.influxdb import set_up
 from iotd.stack.processes import Processes
 from iotd.topology import Node
+from tests.chaos.witness import Witness
 from tests.servers.archives import InfluxStore
 from tests.servers.influxproxy import InfluxProxy, running_proxy
 from tests.servers.system import until
@@ -36,6 +37,7 @@ class Influx:
         self.proxy_url = f"http://{proxy_host}:{_PORT}"
         self.token_file = settings.stack_token
         self.proxy: InfluxProxy
+        self.witness = Witness()
         self._backend = backend
         self._settings = settings
         self._proxy_host = proxy_host
@@ -50,6 +52,7 @@ class Influx:
         await set_up(self._settings, self.node)
         proxying = running_proxy(self.url, host=self._proxy_host, port=_PORT)
         self.proxy = await self._life.enter_async_context(proxying)
+        self.proxy.told = self.witness.told
 
     async def down(self) -> None:
         """Ends both, and takes the disk away."""

@@ -14,7 +14,7 @@ from time import monotonic
 from iotd.ops.control import request
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.world import World
-from tests.servers.checker import Count, RedisStore, Store, count, handed_over
+from tests.servers.checker import Count, RedisStore, Store, count, handed_over, missing
 from tests.servers.system import until
 
 Tell = Callable[[str], None]
@@ -31,6 +31,7 @@ class Outcome:
         emptied: locations whose shard lost all its data, so that shard and archive together hold everything.
         refused: readings in the dead-letter files.
         deaths: ends of the daemon that no fault brought about.
+        forgotten: points that InfluxDB had acknowledged and had no more, found and repaired by a verification.
         memory: the daemon's resident bytes at most.
         events: what the daemon logged as a warning or an error, and how often.
     """
@@ -41,6 +42,7 @@ class Outcome:
     emptied: list[str] = field(default_factory=list)
     refused: int = 0
     deaths: list[str] = field(default_factory=list)
+    forgotten: int = 0
     memory: int = 0
     seconds: float = 0
     events: dict[str, int] = field(default_factory=dict)
@@ -113,8 +115,14 @@ async def _count(world: World, outcome: Outcome, said: Tell) -> None:
     await request(world.settings.state, "POST", "/archive/retry-rejected")
     await request(world.settings.state, "POST", "/archive/now")
     said("all is archived")
-    if code := await world.stop_daemon():
-        world.deaths.append(f"exit code {code} when it was asked to end")
+    await _stop(world)
+    if gone := await _forgotten(world):
+        said(f"InfluxDB has lost {gone:,} points that it had acknowledged: verifying")
+        outcome.forgotten = gone
+        world.start_daemon()
+        await world.daemon.running()
+        await request(world.settings.state, "POST", "/archive/verify", {"repair": "1"})
+        await _stop(world)
     for location in world.locations:
         await _settled(world, location)
         span = handed_over(world.settings, location)
@@ -129,6 +137,23 @@ async def _count(world: World, outcome: Outcome, said: Tell) -> None:
     )
     for letters in (world.settings.state / "dead-letters").glob("*.jsonl"):
         outcome.refused += len(letters.read_text().splitlines())
+
+
+async def _stop(world: World) -> None:
+    if code := await world.stop_daemon():
+        world.deaths.append(f"exit code {code} when it was asked to end")
+
+
+async def _forgotten(world: World) -> int:
+    """How many points the archive lacks, all of which it had acknowledged; 0 when it had not: then we have lost them."""
+    gone = 0
+    for location in world.locations:
+        span = handed_over(world.settings, location)
+        for sensor, time in await missing(world.settings, location, span, world.influx.store()):
+            if not world.influx.witness.acknowledged(sensor, time):
+                return 0
+            gone += 1
+    return gone
 
 
 async def _settled(world: World, location: str) -> None:

@@ -95,6 +95,7 @@ class InfluxProxy:
         passed: requests that the server has answered, by path.
         failed: requests that met a fault, by its name (``Answer 503``).
         watch: called with each request that came whole, before anything is done with it.
+        told: called with each request whose answer the client was sent whole, and that answer's status.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -104,6 +105,7 @@ class InfluxProxy:
         self.passed: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.watch: Callable[[Request], None] = lambda request: None
+        self.told: Callable[[Request, int], None] = lambda request, status: None
         self._orders: list[_Order] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
@@ -182,6 +184,7 @@ class InfluxProxy:
             await _sent(writer)
             return False
         writer.write(answer)
+        self.told(request, int(answer[9:12]))
         await writer.drain()
         return True
 

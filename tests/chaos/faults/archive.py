@@ -73,6 +73,9 @@ async def archive_disk_full(world: World, rng: Random) -> AsyncIterator[str]:
             yield "not a byte left for influxd"
         finally:
             world.influx.free_disk()
+            # influxd 2.7 does not try again to open a shard that it could not open for want of room
+            world.influx.kill()
+            await world.influx.mend()
 
 
 @fault

@@ -1,0 +1,52 @@
+"""A witness of what InfluxDB has acknowledged: what is missing at the end and was acknowledged, InfluxDB itself has lost.
+
+It does lose some, when it is killed after its disk was full: its log is cut at the place where a write was torn, and
+what it had acknowledged behind that place is gone. Only a verification finds that out, which is what it is for.
+"""
+
+from __future__ import annotations
+
+import gzip
+
+from iotd.sensors import Sensor
+from tests.servers.influxproxy import WRITE, Request
+
+_STEP_MS = 100
+
+
+class Witness:
+    """Notes the points of every write that was acknowledged; a bit of time and series each, on the grid of the run."""
+
+    def __init__(self) -> None:
+        self._first: int | None = None
+        self._seen: dict[bytes, bytearray] = {}
+
+    def told(self, request: Request, status: int) -> None:
+        """The client was told this status for a request."""
+        if request.path != WRITE or status != 204 or not request.body:
+            return
+        packed = request.headers.get("content-encoding") == "gzip"
+        for line in (gzip.decompress(request.body) if packed else request.body).split(b"\n"):
+            series, _, time = line.split(b" ")
+            self._note(series, int(time))
+
+    def acknowledged(self, sensor: Sensor, time: int) -> bool:
+        """Whether InfluxDB has said that it holds a sensor's point at this time (ms)."""
+        tags = f"location={sensor.location},sensor_id={sensor.sensor_id},unit={sensor.unit}"
+        seen = self._seen.get(f"{sensor.type},{tags}".encode(), b"")
+        place = self._place(time)
+        return 0 <= place < len(seen) and bool(seen[place])
+
+    def _note(self, series: bytes, time: int) -> None:
+        if self._first is None:
+            self._first = time - 600_000  # the first pass begins with the first readings
+        place = self._place(time)
+        seen = self._seen.setdefault(series, bytearray())
+        if place < 0:
+            return
+        if place >= len(seen):
+            seen.extend(bytes(place + 36_000 - len(seen)))
+        seen[place] = 1
+
+    def _place(self, time: int) -> int:
+        return (time - (self._first or 0)) // _STEP_MS
