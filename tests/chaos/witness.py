@@ -1,4 +1,4 @@
-"""A witness of what InfluxDB has acknowledged: what is missing at the end and was acknowledged, InfluxDB itself has lost.
+"""A witness of what InfluxDB has acknowledged: what it lacks of that in the end, it has lost itself.
 
 It does lose some, when it is killed after its disk was full: its log is cut at the place where a write was torn, and
 what it had acknowledged behind that place is gone. Only a verification finds that out, which is what it is for.

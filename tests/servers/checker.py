@@ -113,6 +113,11 @@ class Ledger:
         first = min(self._wrong)[1] if self._wrong else None
         return Count(self._seen.size, missing, self._altered, self._strange, first)
 
+    def missing(self) -> list[tuple[Sensor, int]]:
+        """Sensor and time (ms) of what was not seen so far."""
+        rows, columns = np.nonzero(~self._seen)
+        return [(self._roster[column], int(self._times[row])) for row, column in zip(rows, columns, strict=True)]
+
     def _note(self, sensor: Sensor, times: NDArray[np.int64], what: str) -> None:
         self._wrong += [(int(time), f"{sensor.key} at {time} {what}") for time in times[:1]]
 
