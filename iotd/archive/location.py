@@ -31,8 +31,8 @@ log = structlog.get_logger(__name__)
 _FIRST_S, _LONGEST_S = 0.5, 60.0
 _LOOK_S = 1.0
 """Between two looks whether what the archive refused us for has been mended."""
-_POLITE_S = 1.0
-"""A page waits so long for the readings that were handed over before it."""
+_POLITE_S = 5.0
+"""The pages of a pass wait so long, all together, for the readings that were handed over before them."""
 _SLICE_MS = 6 * 3_600_000
 """A dirty range is archived again in parts of this length, each of which is done with when it is acknowledged."""
 
@@ -95,6 +95,7 @@ class LocationArchive:
         self._settings = settings.archive
         self._verifier = Verifier(reader.another(), self._sink, watermarks)
         self._verified = -float("inf")
+        self._polite = 0.0
         self._turn = asyncio.Lock()
         self._asked = asyncio.Event()
         self._passed = asyncio.Event()
@@ -183,6 +184,7 @@ class LocationArchive:
 
     async def _pass(self) -> Pass:
         async with self._turn:
+            self._polite = _POLITE_S
             ticket = self._keeper.ticket(self.location)
             await self._recognise()
             epoch, identity = self._watermarks.epoch, self._sink.identity
@@ -235,7 +237,7 @@ class LocationArchive:
     async def _move(self, flow: Flow, sensor: Sensor, after: int, upto: int | None, *, mark: bool) -> None:
         fresh = mark
         while True:
-            await self._keeper.written(self.location, _POLITE_S)
+            await self._let_pass()
             page = self._delivery.largest
             memory = await flow.reserve(page)
             try:
@@ -254,6 +256,12 @@ class LocationArchive:
                 after = points.last
             if count < page:
                 return
+
+    async def _let_pass(self) -> None:
+        if self._polite > 0:
+            began = monotonic()
+            await self._keeper.written(self.location, self._polite)
+            self._polite -= monotonic() - began
 
     async def _begins(self, flow: Flow, points: Points, used: int) -> None:
         try:
