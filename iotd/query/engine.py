@@ -41,12 +41,14 @@ class Query:
         shards: Mapping[str, ShardSource],
         archive: Archive | None,
         marks: Callable[[], Marks],
+        sensors: Collection[Sensor] = (),
     ) -> None:
         """
         Args:
             first: ms, included; ``stop``: ms, not included.
             shards: a source for each location of the selection, not connected yet.
             marks: blocking; how far the archive is.
+            sensors: those that there should be: a dead shard can't say which ones it holds.
         """
         self.what = what
         self.first = first
@@ -54,6 +56,7 @@ class Query:
         self.known: dict[Sensor, Known] = {}
         self.archive = archive
         self._shards = shards
+        self._sensors = sensors
         self._read_marks = marks
         self._dead: dict[str, str] = {}
         self._archive_trouble: str | None = None
@@ -73,7 +76,8 @@ class Query:
         except ArchiveError as e:
             self._archive_trouble = str(e)
             return
-        for sensor in self._archived.keys() - self.known.keys():
+        silent = {sensor for sensor in self._sensors if sensor.location in self._dead}
+        for sensor in (self._archived.keys() | silent) - self.known.keys():
             self.known[sensor] = marks.known(sensor, None)
 
     async def _learn_shard(self, shard: ShardSource) -> dict[Sensor, int | None]:

@@ -53,9 +53,7 @@ class Answer:
             more = f" and {len(self.missing) - 3} more ranges" if len(self.missing) > 3 else ""
             return f"{self.location}: readings may be missing from {where}{more}: {self.why}"
         if self.role == "replica":
-            return (
-                f"{self.location}: its master is away, the replica {self.node} answered; the last moment may be missing"
-            )
+            return f"{self.location}: its master is away, {self.node} stood in for it; the last moment may be missing"
         return f"{self.location}: {self.node or 'the archive'} answered" + (f" ({self.why})" if self.why else "")
 
 

@@ -46,7 +46,7 @@ class ShardSource:
 
     Attributes:
         node: the name of the node that answers.
-        role: whether it is the master.
+        role: ``master`` when the Sentinels say so too, else ``replica``: it stands in for one.
         why: why no node answers; None while one does.
     """
 
@@ -71,9 +71,10 @@ class ShardSource:
         if all(node.role is None for node in view.nodes):
             # a dead node refuses at once again; one that is only slow, on a busy machine, is not taken for dead
             view = await look_at(self._settings, self._shard, self._settings.redis.response_timeout.total_seconds())
-        replicas = [node.name for node in view.nodes if node.role == "slave"]
         candidates: list[tuple[str, Role]] = [(view.master, "master")] if view.master else []
-        candidates += [(name, "replica") for name in replicas]
+        # one that was promoted, and is not published yet, says master already: it stands in as a replica does
+        standing_in = sorted((node for node in view.nodes if node.role), key=lambda node: node.role != "master")
+        candidates += [(node.name, "replica") for node in standing_in if node.name != view.master]
         said = [f"{node.name}: {node.problem}" for node in view.nodes if node.problem]
         for name, role in candidates:
             node = next((n for n in self._shard.redis if n.name == name), None)

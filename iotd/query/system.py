@@ -20,7 +20,7 @@ from iotd.query.result import Readings, concatenate
 from iotd.query.shard import ShardSource
 from iotd.query.status import ShardsStatus, shards_status
 from iotd.query.times import Time, local, parse_bucket, parse_range, parse_time
-from iotd.sensors import Sensor
+from iotd.sensors import Roster, Sensor
 from iotd.settings import Settings, load
 from iotd.topology import topology
 
@@ -236,4 +236,7 @@ class ShardingSystem:
             return (archive and read_marks(self.settings.state, archive.identity)) or Marks()
 
         shards = {name: ShardSource(self._topology.shard(name), self.settings) for name in what.locations}
-        return Query(what, first, stop, shards=shards, archive=archive, marks=marks)
+        per_type = self.settings.sensors.per_type
+        rosters = (Roster.of(location, what.types, per_type) for location in what.locations)
+        sensors = [sensor for roster in rosters for sensor in roster if sensor in what]
+        return Query(what, first, stop, shards=shards, archive=archive, marks=marks, sensors=sensors)

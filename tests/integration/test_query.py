@@ -19,7 +19,7 @@ from iotd.archive.watermarks import Watermarks
 from iotd.errors import UsageError
 from iotd.ops.control import request
 from iotd.query.aggregate import AGGREGATIONS, piece
-from iotd.query.result import Readings
+from iotd.query.result import Readings, concatenate
 from iotd.sensors import Sensor
 from iotd.settings import Settings, load
 from iotd.sources.signal import values
@@ -152,7 +152,7 @@ async def test_hot_archived_and_joined_before_during_and_after_a_failover(
         assert (await ask(system, mark, mark + 5000)).answers[0].role == "master"
 
 
-async def test_a_dead_shard_is_answered_for_by_the_archive_as_far_as_it_goes(
+async def test_whoever_is_left_answers_for_a_shard_and_the_archive_as_far_as_it_goes(
     fresh_system: FreshSystem, request: pytest.FixtureRequest
 ) -> None:
     async with (
@@ -160,8 +160,18 @@ async def test_a_dead_shard_is_answered_for_by_the_archive_as_far_as_it_goes(
         ShardingSystem.connect(house.system.config) as system,
     ):
         mark = await house.archive()
-        for node in house.system.topology.shard("salon").redis:
-            house.system.stack.backend.kill(node)
+        shard, backend = house.system.topology.shard("salon"), house.system.stack.backend
+        # a replica that was promoted while no Sentinel can say so stands in
+        for sentinel in shard.sentinels:
+            backend.pause(sentinel)
+        backend.kill(shard.master)
+        assert await house.system.ask(shard.replica.name, "REPLICAOF", "NO", "ONE") == b"OK"
+        found = await ask(system, mark - 60_000, mark + 1)
+        house.expect(found, mark - 60_000, mark + 1)
+        assert (found.answers[0].node, found.answers[0].role) == (shard.replica.name, "replica")
+        assert "its master is away" in found.problems[0]
+
+        backend.kill(shard.replica)
         found = await ask(system, mark - 60_000, mark + 60_000)
         house.expect(found, mark - 60_000, mark + 1)
         (answer,) = found.answers
@@ -218,7 +228,7 @@ def expect_buckets(found: Readings, every: Readings, what: str) -> None:
         np.testing.assert_allclose(got, wanted, rtol=exact, atol=exact, err_msg=f"{what} {sensor.key}")
 
 
-async def test_late_readings_are_found_before_they_are_archived_again(
+async def test_late_readings_are_found_before_they_are_archived_again_and_an_emptied_shard_leaves_no_hole(
     fresh_system: FreshSystem, request: pytest.FixtureRequest
 ) -> None:
     async with building(fresh_system, "embedded", request) as house, ShardingSystem.connect(house.system.config) as s:
@@ -246,56 +256,38 @@ async def test_late_readings_are_found_before_they_are_archived_again(
                 )
                 expect_buckets(bucketed, found, what)
 
-
-async def test_a_shard_that_came_back_empty_leaves_no_hole(
-    fresh_system: FreshSystem, request: pytest.FixtureRequest
-) -> None:
-    async with building(fresh_system, "embedded", request) as house, ShardingSystem.connect(house.system.config) as s:
+        # the shard comes back with what is not archived, and then with nothing at all
         first = house.span().first
-        mark = await house.archive()
+        await house.goes_on(mark + 2000)
         await house.forget(mark)
-        await house.daemon.writes("salon")
         stop = house.span().last - 1000
-        house.expect(await s.query_location_data("salon", "all", first / 1000, stop / 1000), first, stop)
-        await house.forget(mark + 10_000_000)  # and with nothing at all in it
-        found = await s.query_location_data("salon", "all", first / 1000, (mark + 1) / 1000)
-        house.expect(found, first, mark + 1)
+        house.expect(await s.query_location_data("salon", "humidity", first / 1000, stop / 1000), first, stop)
+        await house.forget(stop + 10_000_000)
+        house.expect(await s.query_location_data("salon", "humidity", first / 1000, mark / 1000), first, mark)
 
 
-async def test_a_machine_without_the_state_directory_joins_at_the_shards_first_reading(
-    fresh_system: FreshSystem, request: pytest.FixtureRequest, tmp_path: Path
+async def test_without_the_state_directory_the_shards_first_reading_is_the_boundary_also_while_it_moves(
+    fresh_system: FreshSystem, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with building(fresh_system, "influxdb", request) as house:
         mark = await house.archive()
         await house.forget(mark - 600_000)
-        await house.daemon.writes("salon")
-        elsewhere = load(house.system.config, state_dir=tmp_path / "elsewhere")
-        async with ShardingSystem(elsewhere) as system:
-            first, stop = house.span().first, house.span().last - 1000
-            found = await system.query_location_data("salon", "all", first / 1000, stop / 1000)
+        await house.goes_on(mark + 2000)
+        first, stop = house.span().first, house.span().last - 1000
+        async with ShardingSystem(load(house.system.config, state_dir=tmp_path / "elsewhere")) as system:
+            found = await ask(system, first, stop)
             house.expect(found, first, stop)
             for what in ("avg", "first", "std.p"):
                 expect_buckets(await ask(system, first, stop, agg=what, bucket="13m"), found, what)
-        assert not (tmp_path / "elsewhere").exists()
-
-
-async def test_retention_may_move_while_a_query_streams(
-    fresh_system: FreshSystem, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("iotd.query.stream.WINDOW", 2_000)
-    async with building(fresh_system, "influxdb", request) as house:
-        mark = await house.archive()
-        first, stop = house.span().first, mark
-        # without watermarks the shard answers for all that it holds, and then that becomes less and less
-        async with ShardingSystem(load(house.system.config, state_dir=tmp_path / "elsewhere")) as system:
+            # retention takes from the shard what a query that streams has not read yet
+            monkeypatch.setattr("iotd.query.stream.WINDOW", 300)
             chunks = []
-            async for chunk in system.stream_location_data("salon", "all", first / 1000, stop / 1000):
+            async for chunk in system.stream_location_data("salon", "all", (mark - 900_000) / 1000, mark / 1000):
                 chunks.append(chunk)
-                await house.forget(first + 700_000 * len(chunks))
+                await house.forget(mark - 600_000 + 70_000 * len(chunks))
             assert len(chunks) > 5
-        times = np.concatenate([chunk.times for chunk in chunks])
-        grid = np.arange(-(-first // 1000) * 1000, stop, 1000)
-        np.testing.assert_array_equal(times, np.repeat(grid, 6))
+        house.expect(concatenate(chunks), mark - 900_000, mark)
+        assert not (tmp_path / "elsewhere").exists()
 
 
 async def test_an_archive_that_is_away_is_named_only_where_it_is_needed(

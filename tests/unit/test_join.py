@@ -2,74 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iotd.query.join import Known, Part, Range, Reach, joined, merge, missing, overtaken, parts
-
-RETENTION = 40
-END = 120
+from iotd.query.join import Known, Part, Range, Reach, merge, missing, overtaken, parts
+from tests.unit.worlds import END, RETENTION, World, events, lived, with_loss
 
 
-@dataclass
-class World:
-    """A series as the daemon keeps it: what was handed over, what the shard and the archive hold, and the notes."""
-
-    truth: dict[int, float] = field(default_factory=dict)
-    shard: dict[int, float] = field(default_factory=dict)
-    archive: dict[int, float] = field(default_factory=dict)
-    mark: int | None = None
-    dirty: list[Range] = field(default_factory=list)
-
-    def live(self, value: float) -> None:
-        """A reading later than all others; retention takes what is old, which is archived by then."""
-        time = max(self.truth, default=0) + 1
-        if any(t <= time - RETENTION and not self.safe(t) for t in self.shard):
-            self.archived()
-        self.truth[time] = self.shard[time] = value
-        self.shard = {t: v for t, v in self.shard.items() if t > time - RETENTION}
-
-    def late(self, back: int, value: float) -> None:
-        """A reading in the past, perhaps a new value for one that was there."""
-        newest = max(self.truth, default=0)
-        if not 0 < (time := newest - back) > newest - RETENTION:
-            return
-        self.truth[time] = self.shard[time] = value
-        if self.mark is not None and time <= self.mark:
-            self.dirty = joined([*self.dirty, Range(time, time)])
-
-    def archived(self, count: int = 1000) -> None:
-        """A pass of the archiver that comes as far as ``count`` readings."""
-        for stain in self.dirty:
-            self.archive |= {t: v for t, v in self.shard.items() if stain.within(t, t)}
-        self.dirty = []
-        for time in sorted(t for t in self.shard if self.mark is None or t > self.mark)[:count]:
-            self.archive[time] = self.shard[time]
-            self.mark = time
-
-    def emptied(self) -> None:
-        """All nodes of the shard lose their data; the spool writes again what the archive does not have."""
-        self.shard = {t: self.truth[t] for t in self.shard if not self.safe(t)}
-
-    def safe(self, time: int) -> bool:
-        return self.mark is not None and time <= self.mark and not any(d.within(time, time) for d in self.dirty)
-
-    def known(self, *, watermarks: bool) -> Known:
-        first = min(self.shard, default=None)
-        return Known(self.mark, tuple(self.dirty), first) if watermarks else Known(first=first)
-
-    def query(self, known: Known, reach: Reach, first: int, last: int) -> dict[int, float]:
-        found: dict[int, float] = {}
-        for part in parts(known, reach, first, last):
-            archived = _samples(self.archive, part) if part.source != "shard" else _samples({}, part)
-            held = _samples(self.shard, part) if part.source != "archive" else _samples({}, part)
-            times, values = merge(archived, held)
-            assert not found.keys() & set(times.tolist()), "a reading came twice"
-            found |= dict(zip(times.tolist(), values.tolist(), strict=True))
-        return found
+def query(world: World, known: Known, reach: Reach, first: int, last: int) -> dict[int, float]:
+    found: dict[int, float] = {}
+    for part in parts(known, reach, first, last):
+        archived = _samples(world.archive, part) if part.source != "shard" else _samples({}, part)
+        held = _samples(world.shard, part) if part.source != "archive" else _samples({}, part)
+        times, values = merge(archived, held)
+        assert not found.keys() & set(times.tolist()), "a reading came twice"
+        found |= dict(zip(times.tolist(), values.tolist(), strict=True))
+    return found
 
 
 def _samples(store: dict[int, float], part: Part) -> tuple[np.ndarray, np.ndarray]:
@@ -77,28 +26,7 @@ def _samples(store: dict[int, float], part: Part) -> tuple[np.ndarray, np.ndarra
     return np.array(inside, np.int64), np.array([store[t] for t in inside], np.float64)
 
 
-events = st.one_of(
-    st.tuples(st.just("live"), st.integers(1, 15), st.floats(0, 9)),
-    st.tuples(st.just("late"), st.integers(0, RETENTION), st.floats(10, 19)),
-    st.tuples(st.just("archived"), st.integers(1, 60), st.just(0.0)),
-)
-with_loss = st.one_of(events, st.tuples(st.just("emptied"), st.just(0), st.just(0.0)))
 ranges = st.tuples(st.integers(0, END), st.integers(0, END)).map(sorted)
-
-
-def lived(history: list[tuple[str, int, float]]) -> World:
-    world = World()
-    for kind, number, value in history:
-        if kind == "live":
-            for _ in range(number):
-                world.live(value)
-        elif kind == "late":
-            world.late(number, value)
-        elif kind == "archived":
-            world.archived(number)
-        else:
-            world.emptied()
-    return world
 
 
 def within(truth: dict[int, float], first: int, last: int) -> dict[int, float]:
@@ -111,7 +39,7 @@ def test_with_watermarks_every_reading_comes_once_with_its_last_value(
     history: list[tuple[str, int, float]], span: list[int]
 ) -> None:
     world = lived(history)
-    found = world.query(world.known(watermarks=True), Reach(), *span)
+    found = query(world, world.known(watermarks=True), Reach(), *span)
     assert found == within(world.truth, *span)
 
 
@@ -121,7 +49,7 @@ def test_without_watermarks_the_shards_first_reading_is_the_boundary(
     history: list[tuple[str, int, float]], span: list[int]
 ) -> None:
     world = lived(history)
-    found = world.query(world.known(watermarks=False), Reach(), *span)
+    found = query(world, world.known(watermarks=False), Reach(), *span)
     assert found == within(world.truth, *span)
 
 
@@ -138,7 +66,7 @@ def test_a_plan_stays_right_while_watermarks_and_retention_move_on(
                 world.live(value)
         elif kind == "archived":
             world.archived(number)
-    found = world.query(known, Reach(), *span)
+    found = query(world, known, Reach(), *span)
     assert before.items() <= found.items()
     assert found.items() <= within(world.truth, *span).items()
 
@@ -153,7 +81,7 @@ def test_whatever_is_not_there_while_one_is_away_is_named_as_missing(
     # a shard alone may lack, behind its first reading, only what it lost together with its nodes
     if shard and known.first is not None:
         world.truth = {t: v for t, v in world.truth.items() if t < known.first or t in world.shard}
-    found = world.query(known, reach, *span)
+    found = query(world, known, reach, *span)
     holes = missing(known, reach, *span)
     for time, value in within(world.truth, *span).items():
         assert found.get(time) == value or any(hole.within(time, time) for hole in holes), time

@@ -42,7 +42,8 @@ def chart(readings: Readings, width: int, height: int, *, colour: bool = True) -
     if not shown.panels:
         return f"{shown.title}: no readings"
     each = max(_LEAST[1], (height - 2) // len(shown.panels) - 2)
-    parts = [_panel(shown, panel, width, each, colour) for panel in shown.panels]
+    head = [_wrapped(shown.title, width)] if len(shown.panels) > 1 else []
+    parts = [*head, *(_panel(shown, panel, width, each, colour) for panel in shown.panels)]
     gaps = f"; {len(shown.gaps)} gap{'s' if len(shown.gaps) != 1 else ''} without readings" if shown.gaps else ""
     return "\n".join([*parts, f"{_span(shown)}, {shown.zone}{gaps}"])
 
@@ -58,7 +59,7 @@ def _panel(shown: Picture, panel: Panel, width: int, height: int, colour: bool) 
         _draw(figure, few, shown.start, _MARKS[i % len(_MARKS)] if not colour else None)
     low, high = _limits(panel)
     figure.ruler("y").lim(low, high)
-    marks = _scale(low, high, max(2, height // 3))
+    marks = _scale(low, high, max(3, height // 2))
     labels = [f"{mark:g}" for mark in marks]
     figure.ruler("y").ticks(marks, labels)
     figure.ruler("x").lim(0, (shown.stop - shown.start) / 1000)

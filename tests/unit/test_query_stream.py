@@ -1,0 +1,203 @@
+"""A whole query over shards and archive that are told what to hold and when to fail: exact, or named as missing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from iotd.errors import ArchiveUnavailable, ShardUnavailable
+from iotd.query import stream
+from iotd.query.aggregate import AGGREGATIONS, Aggregation, piece
+from iotd.query.archives import Found
+from iotd.query.buckets import Run, runs
+from iotd.query.engine import Query
+from iotd.query.join import Range, Times, Values
+from iotd.query.marks import Marks
+from iotd.query.names import Selection
+from iotd.query.result import Readings, concatenate
+from iotd.query.shard import Held
+from iotd.sensors import Sensor
+from tests.unit.worlds import END, World, lived, with_loss
+
+NEVER = 10**9
+Worlds = dict[Sensor, World]
+
+
+class Mortal:
+    """Answers so many times, and then never again."""
+
+    def __init__(self, answers: int, error: type[Exception]) -> None:
+        self._left = answers
+        self._error = error
+
+    def answer(self) -> None:
+        if self._left <= 0:
+            raise self._error("gone")
+        self._left -= 1
+
+
+class FakeShard(Mortal):
+    """A shard in memory, as :class:`iotd.query.shard.ShardSource` gives it."""
+
+    def __init__(self, location: str, worlds: Worlds, answers: int) -> None:
+        super().__init__(answers, ShardUnavailable)
+        self.location, self.node, self.role, self.why = location, "node", "master", None
+        self._worlds = {s: w for s, w in worlds.items() if s.location == location}
+
+    async def find(self) -> None:
+        self.answer()
+
+    async def series(self, what: Selection) -> list[Sensor]:
+        return [s for s in self._worlds if s in what]
+
+    async def begins(self, sensors: Sequence[Sensor]) -> dict[Sensor, int]:
+        return {s: min(shard) for s in sensors if (shard := self._worlds[s].shard)}
+
+    async def samples(self, wanted: Sequence[tuple[Sensor, int, int]]) -> list[Held]:
+        self.answer()
+        return [
+            Held(*_slice(self._worlds[s].shard, first, last), min(self._worlds[s].shard, default=None))
+            for s, first, last in wanted
+        ]
+
+    async def buckets(self, wanted: Sequence[tuple[Sensor, Aggregation, Run, int, int]]) -> list[tuple[Times, Values]]:
+        self.answer()
+        return [_aggregate(self._worlds[s].shard, *how) for s, *how in wanted]  # type: ignore[arg-type]
+
+    async def close(self) -> None:
+        pass
+
+
+class FakeArchive(Mortal):
+    """An archive in memory, as :class:`iotd.query.archives.Archive`."""
+
+    identity = "memory"
+
+    def __init__(self, worlds: Worlds, answers: int) -> None:
+        super().__init__(answers, ArchiveUnavailable)
+        self._worlds = worlds
+
+    async def begins(self, what: Selection, first: int, last: int) -> dict[Sensor, int]:
+        return {s: int(t[0]) for s, (t, _) in (await self.samples(what, first, last)).items()}
+
+    async def samples(self, what: Selection, first: int, last: int) -> Found:
+        self.answer()
+        return {s: f for s, w in self._worlds.items() if s in what and len((f := _slice(w.archive, first, last))[0])}
+
+    async def buckets(self, what: Selection, aggregation: Aggregation, run: Run, first: int, last: int) -> Found:
+        self.answer()
+        found = {s: _aggregate(w.archive, aggregation, run, first, last) for s, w in self._worlds.items() if s in what}
+        return {s: pair for s, pair in found.items() if len(pair[0])}
+
+    async def close(self) -> None:
+        pass
+
+
+def _slice(store: dict[int, float], first: int, last: int) -> tuple[Times, Values]:
+    inside = sorted(t for t in store if first <= t <= last)
+    return np.array(inside, np.int64), np.array([store[t] for t in inside], np.float64)
+
+
+def _aggregate(store: dict[int, float], what: Aggregation, run: Run, first: int, last: int) -> tuple[Times, Values]:
+    shares: dict[int, list[float]] = {}
+    for time in sorted(t for t in store if first <= t <= last):
+        shares.setdefault(run.first + (time - run.first) // run.width * run.width, []).append(store[time])
+    return np.array(list(shares), np.int64), np.array([_one(what, share) for share in shares.values()], np.float64)
+
+
+def _one(what: Aggregation, share: list[float]) -> float:
+    return max(share) - min(share) if what == "range" else piece(np.array(share))[what]
+
+
+SENSORS = [Sensor("temperature", location, i) for location in ("salon", "cuisine") for i in (1, 2)]
+worlds = st.tuples(*(st.lists(with_loss, max_size=15).map(lived) for _ in SENSORS)).map(
+    lambda made: dict(zip(SENSORS, made, strict=True))
+)
+spans = st.tuples(st.integers(0, END), st.integers(1, END)).map(lambda span: (span[0], span[0] + span[1]))
+deaths = st.one_of(st.just(NEVER), st.integers(0, 6))
+
+
+@pytest.fixture(autouse=True)
+def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "WINDOW", 24)
+    monkeypatch.setattr(stream, "_STEP_MS", 1)
+
+
+def run(
+    worlds: Worlds, span: tuple[int, int], answers: tuple[int, int, int], how: tuple[Aggregation, int] | None
+) -> Any:
+    shards: Any = {
+        location: FakeShard(location, worlds, left)
+        for location, left in zip(("salon", "cuisine"), answers[:2], strict=True)
+    }
+    marks = Marks(
+        {s.key: w.mark for s, w in worlds.items() if w.mark is not None},
+        # a location's dirty ranges are those of all of its series
+        {loc: [r for s, w in worlds.items() if s.location == loc for r in w.dirty] for loc in ("salon", "cuisine")},
+    )
+    what = Selection(("salon", "cuisine"), ("temperature",))
+    archive = FakeArchive(worlds, answers[2])
+    query = Query(what, *span, shards=shards, archive=archive, marks=lambda: marks, sensors=SENSORS)
+
+    async def collect() -> Readings:
+        chunks = stream.readings(query) if how is None else stream.aggregated(query, *how)
+        return concatenate([chunk async for chunk in chunks])
+
+    return asyncio.run(collect())
+
+
+def holes(found: Readings, sensor: Sensor) -> tuple[Range, ...]:
+    return next(a.missing for a in found.answers if a.location == sensor.location)
+
+
+def truth_of(world: World, span: tuple[int, int]) -> dict[int, float]:
+    return {t: v for t, v in sorted(world.truth.items()) if span[0] <= t < span[1]}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(worlds, spans, deaths, deaths, deaths)
+def test_every_reading_comes_once_or_lies_in_a_range_that_is_named(
+    worlds: Worlds, span: tuple[int, int], salon: int, cuisine: int, archive: int
+) -> None:
+    found = run(worlds, span, (salon, cuisine, archive), None)
+    if {salon, cuisine, archive} == {NEVER}:
+        assert found.complete
+    assert (np.diff(found.times) >= 0).all()
+    by_sensor = found.by_sensor()
+    for sensor, world in worlds.items():
+        times, values = by_sensor.get(sensor, (np.empty(0, np.int64), np.empty(0)))
+        assert len(set(times.tolist())) == len(times)
+        got = dict(zip(times.tolist(), values.tolist(), strict=True))
+        wanted = truth_of(world, span)
+        assert got.keys() <= wanted.keys()
+        for time, value in wanted.items():
+            named = any(hole.within(time, time) for hole in holes(found, sensor))
+            # a shard that lost its readings and stands alone is whole, as far as it knows, from its first one on
+            lost = archive != NEVER and time not in world.shard and time >= min(world.shard, default=END)
+            assert got.get(time) == value or named or lost, (sensor, time)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(worlds, spans, st.sampled_from(AGGREGATIONS), st.sampled_from([3, 10, 48]), st.tuples(deaths, deaths))
+def test_every_bucket_is_that_of_its_readings_or_lies_in_a_range_that_is_named(
+    worlds: Worlds, span: tuple[int, int], what: Aggregation, width: int, answers: tuple[int, int]
+) -> None:
+    found = run(worlds, span, (*answers, NEVER), (what, width))
+    raw = run(worlds, span, (NEVER, NEVER, NEVER), None)
+    by_sensor = found.by_sensor()
+    for sensor, (times, values) in raw.by_sensor().items():
+        starts, got = by_sensor.get(sensor, (np.empty(0, np.int64), np.empty(0)))
+        assert len(set(starts.tolist())) == len(starts)
+        there = dict(zip(starts.tolist(), got.tolist(), strict=True))
+        (first_run, *_) = runs(span[0], span[1], width, 1_000)
+        begins = first_run.first + (times - first_run.first) // width * width
+        for begin in np.unique(begins).tolist():
+            wanted = _one(what, values[begins == begin].tolist())
+            named = any(hole.within(begin, begin + width - 1) for hole in holes(found, sensor))
+            assert named or there[begin] == pytest.approx(wanted, rel=1e-9, abs=1e-6), (sensor, begin)
