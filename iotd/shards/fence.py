@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import structlog
 
-from iotd.errors import ShardUnavailable
+from iotd.errors import ShardError, ShardUnavailable
 from iotd.pipeline.lane import Lane
 from iotd.settings.tree import Tree
 from iotd.settings.values import Address
@@ -26,7 +26,7 @@ Late = Callable[[str, int, int], Awaitable[None]]
 
 _WAIT_MS = 2_000
 _AOF_PATIENCE = 5
-"""So many waits in vain for the replica's fsync while it does receive: it keeps no append-only file, or a slow one."""
+"""So many waits in vain for the replica's fsync while it does receive: it is asked whether it keeps a file at all."""
 
 
 def fence_key(producer: str) -> str:
@@ -45,6 +45,7 @@ class Fence:
         self._lane = lane
         self._watcher = watcher
         self._late = late
+        self._redis = settings.redis
         self._response_timeout = settings.redis.response_timeout.total_seconds()
         self._on_full = settings.spool.on_full
         self._by: Literal["waitaof", "wait"] = "wait" if settings.writer.confirm == "wait" else "waitaof"
@@ -124,9 +125,30 @@ class Fence:
             return True
         if self._may_fall_back and reply[0] >= 1 and await self._wait("WAIT", 1, ms=100) >= 1:
             self._in_vain += 1
-            if self._in_vain >= _AOF_PATIENCE:
-                self._fall_back("the replica receives and does not fsync")
+            if self._in_vain >= _AOF_PATIENCE and await self._no_replica_keeps_one():
+                self._fall_back("the replica keeps no append-only file")
         return False
+
+    async def _no_replica_keeps_one(self) -> bool:
+        # one that does may be slow, or still write its first file after a full copy: that is waited for
+        replicas = self._watcher.lags.get(self._connection.address, {})
+        try:
+            return bool(replicas) and not any([await self._keeps_file(address) for address in replicas])
+        except ShardError:
+            return False
+
+    async def _keeps_file(self, address: Address) -> bool:
+        redis = self._redis
+        connection = await Connection.open(
+            address,
+            redis,
+            connect_timeout=redis.connect_timeout.total_seconds(),
+            response_timeout=redis.response_timeout.total_seconds(),
+        )
+        try:
+            return b"aof_enabled:1" in await connection.call("INFO", "persistence")
+        finally:
+            await connection.close()
 
     async def _holds_on_master(self) -> bool:
         reply = await self._ask("WAITAOF", 1, 0)

@@ -1,4 +1,4 @@
-"""A spool at its limit while no replica is there: the sources wait, or the master's own fsync is enough."""
+"""What is confirmed, and by what, when a replica is not there or does not fsync; and a spool at its limit."""
 
 from __future__ import annotations
 
@@ -59,5 +59,32 @@ async def test_at_the_spools_limit_the_setting_decides_and_nothing_is_lost(
             return await handed() > before and await waiting() < 65_537 * 2
 
         await until(goes_on, 30, "the spool drains")
+        assert await daemon.stop() == 0
+    await all_there(system, "salon")
+
+
+async def test_a_replica_without_an_append_only_file_confirms_by_its_memory_and_a_slow_one_is_waited_for(
+    fresh_system: FreshSystem,
+) -> None:
+    system = fresh_system(sensors={"interval": "100ms"})
+    # it receives, writes its file, and never says that it has fsynced
+    await system.ask("redis-salon-replica", "CONFIG", "SET", "appendfsync", "no")
+    with running_daemon(system.settings) as daemon:
+        await daemon.running()
+
+        async def waits() -> bool:
+            return bool((await daemon.status())["shards"][0]["depth"]["age"] > 15)
+
+        await until(waits, 60, "nothing is confirmed for long")
+        assert daemon.events("confirming_by_wait") == []
+        await system.ask("redis-salon-replica", "CONFIG", "SET", "appendonly", "no")
+
+        async def confirmed() -> bool:
+            return bool((await daemon.status())["shards"][0]["depth"]["age"] < 3)
+
+        await until(confirmed, 60, "the replica's memory is enough")
+        assert [event["reason"] for event in daemon.events("confirming_by_wait")] == [
+            "the replica keeps no append-only file"
+        ]
         assert await daemon.stop() == 0
     await all_there(system, "salon")
