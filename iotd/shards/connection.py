@@ -32,6 +32,10 @@ _NOT_MASTER = ("READONLY", "UNBLOCKED", "MASTERDOWN", "You can't write against a
 _PASSING = ("LOADING", "OOM", "NOREPLICAS", "MISCONF", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "max number of clients")
 _OURS_TO_MEND = ("NOAUTH", "NOPERM", "WRONGPASS", "unknown command", "Authentication")
 
+_LINK_ERRORS = (rx.ConnectionError, rx.TimeoutError, OSError, TimeoutError, RuntimeError)
+_BROKEN = (rx.RedisError, OSError, RuntimeError)
+"""What a link raises when it is broken; RuntimeError is uvloop's word for a transport that was closed meanwhile."""
+
 
 def shard_error(error: BaseException, where: str) -> IotdError:
     """The leaf of our tree that an error reply or a broken connection stands for.
@@ -47,7 +51,7 @@ def shard_error(error: BaseException, where: str) -> IotdError:
     if isinstance(error, rx.AuthenticationError | rx.NoPermissionError) or any(mark in text for mark in _OURS_TO_MEND):
         return ShardMisconfigured(f"{where}: {text}; check the user, its rights and that TimeSeries is loaded")
     if (
-        isinstance(error, rx.ConnectionError | rx.TimeoutError | rx.OutOfMemoryError | OSError | TimeoutError)
+        isinstance(error, (*_LINK_ERRORS, rx.OutOfMemoryError))
         or any(mark in text for mark in _PASSING)
     ):  # fmt: skip
         return ShardUnavailable(f"{where}: {text}")
@@ -103,7 +107,7 @@ class Connection:
         try:
             async with asyncio.timeout(connect_timeout):
                 await link.connect()  # type: ignore[no-untyped-call]
-        except (rx.RedisError, OSError, TimeoutError) as e:
+        except (*_BROKEN, TimeoutError) as e:
             _cut(link)
             await link.disconnect(nowait=True)
             raise shard_error(e, f"{address}: can't connect") from None
@@ -144,7 +148,7 @@ class Connection:
             async with asyncio.timeout(self._response_timeout if timeout is None else timeout):
                 await self._link.send_packed_command([pack(c) for c in commands], False)
                 return [await self._reply() for _ in commands]
-        except (rx.RedisError, OSError, TimeoutError) as e:
+        except (*_BROKEN, TimeoutError) as e:
             self.abort()
             raise shard_error(e, where) from None
 
@@ -166,7 +170,7 @@ class Connection:
                 return await self._pairs(reader)
         except rx.ResponseError as e:
             raise shard_error(e, where) from None
-        except (rx.RedisError, OSError, TimeoutError, asyncio.IncompleteReadError) as e:
+        except (*_BROKEN, TimeoutError, asyncio.IncompleteReadError) as e:
             self.abort()
             raise shard_error(e, where) from None
 
@@ -199,7 +203,7 @@ class Connection:
         try:
             self._require_open()
             await self._link.send_packed_command(packed, False)
-        except (rx.RedisError, OSError) as e:
+        except _BROKEN as e:
             self.abort()
             raise shard_error(e, f"{self.address}: sending") from None
 
@@ -211,7 +215,7 @@ class Connection:
         """
         try:
             return await self._reply()
-        except (rx.RedisError, OSError) as e:
+        except _BROKEN as e:
             self.abort()
             raise shard_error(e, f"{self.address}: receiving") from None
 
