@@ -270,9 +270,12 @@ class Table:
             from rich.console import Console  # noqa: PLC0415
 
             screen = Console(file=StringIO(), width=200, soft_wrap=True)
+        endless = screen.options.update(max_width=_ENDLESS)
         made = self._across(sensors)
-        if screen.measure(made, options=screen.options.update(max_width=_ENDLESS)).maximum > screen.width:
+        if screen.measure(made, options=endless).maximum > screen.width:
             made = self._down(last)
+        # rather wider than the terminal than a number cut short
+        screen.width = max(screen.width, screen.measure(made, options=endless).maximum)
         kind = "buckets" if last.aggregation else "readings"
         with screen.capture() as written:
             screen.print(last.title_of(sensors), markup=False)

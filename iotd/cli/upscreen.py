@@ -34,6 +34,7 @@ class UpScreen:
         iotd = command_name()
         rows = (
             ("status", "every shard, and what waits"),
+            ("query location salon temperature", "the last hour"),
             ("failover-test --location salon", "stop a master and watch"),
             ("archive status", "how far the archive is"),
         )

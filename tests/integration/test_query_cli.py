@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import os
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -126,6 +127,17 @@ async def test_a_table_has_a_column_for_each_sensor_and_shows_the_ends_of_a_long
     assert len(out.splitlines()) > len(TIMES)
 
 
+@pytest.mark.parametrize("kind", ["temperature", "all"])
+async def test_a_table_in_a_terminal_too_narrow_for_it_cuts_no_number_short(house: System, kind: str) -> None:
+    args = ("query", "location", "séjour", kind, *WHOLE, "--agg", "avg", "--bucket", "1h")
+    wide = (await query(house, *args[1:]))[1]
+    async with in_a_terminal(house, *args, columns=30) as terminal:
+        shown = await read_until(terminal, "times in")
+    for number in re.findall(r"\d+\.\d{3}\b", wide):
+        assert number in shown
+    assert "…" not in shown
+
+
 async def test_a_chart_names_unit_sensors_gap_and_zone(house: System) -> None:
     args = ("location", "séjour", "all", *WHOLE, "--output", "chart")
     code, out, err = await query(house, *args)
@@ -157,16 +169,16 @@ async def test_a_picture_is_a_png_and_goes_to_a_file_or_a_pipe(house: System, tm
 
 
 @asynccontextmanager
-async def in_a_terminal(house: System, *args: str) -> AsyncIterator[int]:
-    """The command in a pseudo-terminal of 100 columns; gives the end to read its output from."""
+async def in_a_terminal(house: System, *args: str, columns: int = 100) -> AsyncIterator[int]:
+    """The command in a pseudo-terminal so wide; gives the end to read its output from."""
     import fcntl
     import pty
     import struct
     import termios
 
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
-    env = {**os.environ, "TERM": "xterm-256color"}
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+    env = {**os.environ, "TERM": "xterm-256color", "TZ": "Europe/Paris"}
     command = [sys.executable, "-m", "iotd", "--config", str(house.config), *args]
     process = await asyncio.create_subprocess_exec(*command, stdin=theirs, stdout=theirs, stderr=theirs, env=env)
     os.close(theirs)
