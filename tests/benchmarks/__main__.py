@@ -49,6 +49,8 @@ def _show(result: Result) -> None:
         stall, busy = max(m.stall_ms for m in measures), max(m.busy_ms for m in measures)
         cpu = Spread.of([1e6 * m.cpu / m.count for m in measures])
         against = "" if name == base else f", {result.ratio(name, base)} of {base}"
+        if name != base and measures[0].served:
+            against += f" ({result.thrift(name, base)} by the CPU of all processes)"
         click.echo(
             f"  {name:<10} {rate.median:>12,.0f} {result.unit}/s{against}; own CPU {cpu.median:.2f} µs each; "
             f"longest stall {stall:.1f} ms, computing {busy:.1f} ms"
@@ -62,6 +64,7 @@ def _plain(result: Result) -> dict[str, object]:
         "what": result.what,
         "unit": result.unit,
         "ratios": {name: asdict(result.ratio(name, base)) for name in result.measures},
+        "ratios by CPU": {name: asdict(result.thrift(name, base)) for name in result.measures},
         "measures": {name: [asdict(m) for m in measures] for name, measures in result.measures.items()},
     }
 

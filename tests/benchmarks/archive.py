@@ -1,9 +1,10 @@
 """The first archive: seven days of readings from the shards into a real InfluxDB.
 
-Three ways of bringing the same points into an empty bucket, with as many writes under way at once:
+Four ways of bringing the same points into an empty bucket, with as many writes under way at once:
 
 - ``ready``: bodies in line protocol that were made before, posted; what the server and an HTTP client can do at best.
 - ``iotd``: the archiver, from the shards, with its watermarks.
+- ``iotd-gzip``: the same, compressed, as it would be for a server on another machine: what that costs on loopback.
 - ``usual``: what one finds in tutorials: TS.RANGE, a ``Point`` per sample, the batching WriteApi. One location's part
   only, for it takes long.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import aiohttp
 import numpy as np
+import psutil
 import redis
 from influxdb_client import InfluxDBClient, Point, WritePrecision
 from influxdb_client.client.write_api import WriteOptions
@@ -34,11 +36,11 @@ from iotd.shards.reader import ShardReader
 from iotd.shards.series import make_series
 from iotd.sources.signal import Signal
 from iotd.wire import Packer
-from tests.benchmarks.frame import Benchmark, Case
+from tests.benchmarks.frame import Benchmark, Case, Run
 from tests.servers.archiving import Keeper
 from tests.servers.influxdb import InfluxServer, running_influxdb
 from tests.servers.ports import port_block
-from tests.servers.system import System, make_settings, start_system, stop_system
+from tests.servers.system import System, make_settings, server_pids, start_system, stop_system
 
 DAYS = 7
 STEP_MS = 10_000
@@ -104,7 +106,19 @@ class FirstArchive:
         return self.points
 
     async def iotd(self) -> int:
-        settings = self._settings()
+        return await self._archive("auto")
+
+    async def zipped(self) -> int:
+        return await self._archive("on")
+
+    def servers(self) -> float:
+        """Seconds of CPU that InfluxDB and the shards' nodes have taken."""
+        folders = (self._influx.settings.state, self._system.settings.state)
+        pids = [pid for folder in folders for pid in server_pids(folder)]
+        return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
+
+    async def _archive(self, gzip: str) -> int:
+        settings = self._settings(gzip)
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         marks = Watermarks(folder / "watermarks.sqlite")
         assert settings.influxdb.url is not None
@@ -146,10 +160,11 @@ class FirstArchive:
                     count += 1
         return count
 
-    def _settings(self) -> Settings:
+    def _settings(self, gzip: str) -> Settings:
         token = self._folder / "token"
         token.write_text(self._influx.token)
         influx = {"url": self._influx.url, "org": self._influx.org, "bucket": self._bucket, "token_file": str(token)}
+        influx["gzip"] = gzip
         return self._system.settings.model_copy(
             update={"influxdb": self._system.settings.influxdb.model_validate(influx)}
         )
@@ -179,11 +194,15 @@ async def _cases() -> AsyncIterator[Sequence[Case]]:
         servers.callback(stop_system, system)
         ways = FirstArchive(system, influx, folder)
         await ways.fill()
-        bucket = {"before": ways.new_bucket, "after": ways.drop_bucket}
+
+        def case(name: str, what: str, run: Run) -> Case:
+            return Case(name, what, run, before=ways.new_bucket, after=ways.drop_bucket, servers=ways.servers)
+
         yield (
-            Case("ready", "bodies made ready, posted with the same concurrency", ways.ready, **bucket),
-            Case("iotd", "the archiver, from the shards", ways.iotd, **bucket),
-            Case("usual", "TS.RANGE, Point, batching WriteApi (one location)", ways.usual, **bucket),
+            case("ready", "bodies made ready, posted with the same concurrency", ways.ready),
+            case("iotd", "the archiver, from the shards", ways.iotd),
+            case("iotd-gzip", "the same, compressed as for a server on another machine", ways.zipped),
+            case("usual", "TS.RANGE, Point, batching WriteApi (one location)", ways.usual),
         )
 
 

@@ -26,6 +26,8 @@ class Measure:
         count: what was moved, in the benchmark's unit (readings, queries).
         seconds: wall time.
         cpu: seconds of CPU that our own process took.
+        served: seconds of CPU that the servers took for it; with ``cpu`` all that the work costs, which a busy machine
+            does not blur as it does the wall time.
         stall_ms: the longest time that the event loop was kept from its other tasks.
         busy_ms: the longest time that it spent computing meanwhile; the rest of a stall is the machine's.
     """
@@ -33,6 +35,7 @@ class Measure:
     count: int
     seconds: float
     cpu: float
+    served: float
     stall_ms: float
     busy_ms: float
 
@@ -40,6 +43,11 @@ class Measure:
     def rate(self) -> float:
         """Count per second."""
         return self.count / self.seconds
+
+    @property
+    def per_cpu(self) -> float:
+        """Count per second of CPU, our own and the servers'."""
+        return self.count / (self.cpu + self.served)
 
 
 Run = Callable[[], Awaitable[int]]
@@ -52,6 +60,7 @@ class Case:
 
     Attributes:
         before, after: run around each run, not measured.
+        servers: seconds of CPU that the servers have taken since they started.
     """
 
     name: str
@@ -59,6 +68,7 @@ class Case:
     run: Run
     before: Callable[[], Awaitable[None]] | None = None
     after: Callable[[], Awaitable[None]] | None = None
+    servers: Callable[[], float] = lambda: 0.0
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,11 @@ class Result:
         pairs = zip(self.measures[case], self.measures[base], strict=True)
         return Spread.of([one.rate / other.rate for one, other in pairs])
 
+    def thrift(self, case: str, base: str) -> Spread:
+        """How many times as much ``case`` does with a second of CPU (all processes) as ``base``, round by round."""
+        pairs = zip(self.measures[case], self.measures[base], strict=True)
+        return Spread.of([one.per_cpu / other.per_cpu for one, other in pairs])
+
 
 async def measure(benchmark: Benchmark, rounds: int, tell: Callable[[str], None]) -> Result:
     """Runs all cases ``rounds`` times, in turn."""
@@ -118,7 +133,8 @@ async def measure(benchmark: Benchmark, rounds: int, tell: Callable[[str], None]
                 result.measures[case.name].append(one)
                 tell(
                     f"{benchmark.name} {n + 1}/{rounds} {case.name}: {one.count:,} {benchmark.unit} in "
-                    f"{one.seconds:.2f} s ({one.rate:,.0f}/s, {one.cpu:.2f} s of CPU, stall {one.stall_ms:.1f} ms, "
+                    f"{one.seconds:.2f} s ({one.rate:,.0f}/s, {one.cpu:.2f} s of CPU and {one.served:.2f} s of the "
+                    f"servers', stall {one.stall_ms:.1f} ms, "
                     f"of that computing {one.busy_ms:.1f} ms)"
                 )
     return result
@@ -131,14 +147,14 @@ async def _measured(case: Case) -> Measure:
         watch = _LoopWatch()
         ticking = asyncio.create_task(watch.run())
         try:
-            cpu, began = _cpu(), time.perf_counter()
+            cpu, served, began = _cpu(), case.servers(), time.perf_counter()
             count = await case.run()
-            seconds, cpu = time.perf_counter() - began, _cpu() - cpu
+            seconds, cpu, served = time.perf_counter() - began, _cpu() - cpu, case.servers() - served
         finally:
             ticking.cancel()
             with suppress(asyncio.CancelledError):
                 await ticking
-        return Measure(count, seconds, cpu, watch.stall_ms, watch.busy_ms)
+        return Measure(count, seconds, cpu, served, watch.stall_ms, watch.busy_ms)
     finally:
         if case.after is not None:
             await case.after()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
+from iotd.settings import Settings
 from iotd.settings.tree import Stack as StackSettings
 from iotd.stack.binaries import find_influxd
 from iotd.stack.health import influxdb_problem
@@ -31,6 +32,7 @@ class InfluxServer:
     token: str
     backend: Processes
     node: Node
+    settings: Settings
     binary: Path
 
     async def start(self) -> None:
@@ -113,7 +115,7 @@ def running_influxdb(folder: Path) -> Iterator[InfluxServer]:
         )
         backend, node = Processes(settings), topology(settings).influxdb
 
-        server = InfluxServer(f"http://{node.address}", settings.influxdb.org, "", backend, node, binary)
+        server = InfluxServer(f"http://{node.address}", settings.influxdb.org, "", backend, node, settings, binary)
 
         async def start() -> None:
             await server.start()
