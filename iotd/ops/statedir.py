@@ -29,10 +29,13 @@ def held(state: Path) -> Iterator[None]:
             f"{state}: another iotd daemon{_who(state)} works here; stop it (`iotd down`), or set another state_dir"
         ) from None
     except OSError as e:
-        raise StateError(f"{state}: the state directory can't be used ({e.strerror}); set state_dir") from None
+        raise _unusable(state, e) from None
     try:
         me = psutil.Process()
-        (state / "daemon.pid").write_text(f"{me.pid} {me.create_time()}\n")
+        try:
+            (state / "daemon.pid").write_text(f"{me.pid} {me.create_time()}\n")
+        except OSError as e:  # disk full
+            raise _unusable(state, e) from None
         yield
     finally:
         (state / "daemon.pid").unlink(missing_ok=True)
@@ -48,6 +51,10 @@ def daemon_process(state: Path) -> psutil.Process | None:
     except (OSError, ValueError, psutil.Error):
         return None
     return process if same and process.pid != os.getpid() else None
+
+
+def _unusable(state: Path, error: OSError) -> StateError:
+    return StateError(f"{state}: the state directory can't be used ({error.strerror}); set state_dir")
 
 
 def _who(state: Path) -> str:

@@ -67,3 +67,15 @@ def test_what_is_no_directory_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match="the state directory can't be used"), held(tmp_path / "file" / "state"):
         pass
+
+
+def test_a_full_disk_is_said_and_the_directory_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(StateError, match="No space left on device"), held(tmp_path):
+            pass
+    with held(tmp_path):
+        pass
