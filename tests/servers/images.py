@@ -69,7 +69,7 @@ def _found(tool: str) -> Path:
 def _make(name: str, files: Mapping[str, Path], entrypoint: Sequence[str] = ()) -> str:
     files = dict(files)
     for binary in list(files.values()):
-        files |= _libraries(binary)
+        files |= library_files(binary)
     digest = hashlib.sha256(json.dumps(entrypoint).encode())
     for place, path in sorted(files.items()):
         digest.update(f"{place} {path} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
@@ -103,7 +103,8 @@ def _packed(files: Mapping[str, Path]) -> bytes:
 
 
 @cache
-def _libraries(binary: Path) -> dict[str, Path]:
+def library_files(binary: Path) -> dict[str, Path]:
+    """What a program is linked with: the files by the places where the loader looks for them."""
     said = subprocess.run(["ldd", binary], capture_output=True, text=True, check=False).stdout
     found = re.findall(r"(?:=> )?(/\S+) \(0x", said)
     return {path: Path(path).resolve() for path in found}
