@@ -49,7 +49,7 @@ def answers(daemon: Daemon) -> Mapping[tuple[str, str], Handler]:
         return {location.name: count for location, count in zip(locations, done, strict=True)}
 
     async def plan(params: Mapping[str, str]) -> Changes:
-        _, differs = await asyncio.to_thread(daemon.plan)
+        _, differs = await asyncio.to_thread(daemon.reloader.plan)
         return Changes(differs.changes)
 
     async def reload(params: Mapping[str, str]) -> Changes:

@@ -18,6 +18,7 @@ from iotd.archive.sinks.choose import make_sink
 from iotd.archive.watermarks import Watermarks
 from iotd.daemon.answers import answers
 from iotd.daemon.location import Common, Location
+from iotd.daemon.reload import Reloader
 from iotd.daemon.startup import require_shards
 from iotd.errors import IotdError, UsageError
 from iotd.ops.control import ControlServer
@@ -31,12 +32,12 @@ from iotd.ops.tasks import together
 from iotd.pipeline.queue import Queue
 from iotd.sensors import Roster
 from iotd.settings import Settings
-from iotd.settings.differ import Change, Difference, Part, Snapshot, difference
+from iotd.settings.differ import Change
 from iotd.shards.moves import Move
 from iotd.shards.reader import ShardReader
 from iotd.sources.clock import Clock, SystemClock
 from iotd.web.server import WebServer
-from iotd.web.state import DaemonState, ReloadState
+from iotd.web.state import DaemonState
 
 log = structlog.get_logger(__name__)
 
@@ -69,9 +70,7 @@ class Daemon:
         self.clock = clock or SystemClock()
         self.locations: dict[str, Location] = {}
         self.loop_lag = LoopLag()
-        self._first = self._snapshot = Snapshot.of(settings)
-        self._reread = reread
-        self._relog = relog
+        self.reloader = Reloader(self, reread, relog)
         self._history = history
         self._progress = progress or (lambda what, done, total: None)
         self._ready = ready
@@ -80,7 +79,6 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._asked: asyncio.Queue[asyncio.Future[list[Change]] | None] = asyncio.Queue()
         self._reloading: asyncio.Task[list[Change]] | None = None
-        self._reload_state = ReloadState()
         self._supervisor = Supervisor()
         self._notifier = Notifier()
         self._sink: Sink | None = None
@@ -127,11 +125,11 @@ class Daemon:
         rosters = [Roster.of(n, settings.sensors.types, settings.sensors.per_type) for n in settings.served]
         self.queue = Queue(settings, state, rosters, now_ms=self.clock.now)
         life.push_async_callback(self.queue.close)
-        self._marks = Watermarks(state / "watermarks.sqlite")
-        life.callback(self._marks.close)
-        self._common = Common(self.queue, self._marks, state, self.clock, self._history)
+        self.marks = Watermarks(state / "watermarks.sqlite")
+        life.callback(self.marks.close)
+        self.common = Common(self.queue, self.marks, state, self.clock, self._history)
         for name in settings.served:
-            self.locations[name] = Location(name, settings, self._common, self._told(f"history {name}"))
+            self.locations[name] = Location(name, settings, self.common, self._told(f"history {name}"))
         life.push_async_callback(self._close_sink)
         self._sink = make_sink(settings)
         self.archiver = self._make_archiver()
@@ -145,10 +143,10 @@ class Daemon:
             self.settings,
             readers={name: location.reader() for name, location in self.locations.items()},
             sink=self._sink,
-            watermarks=self._marks,
+            watermarks=self.marks,
             budget=self.queue.budget,
             keeper=self.queue,
-            state=self._common.state,
+            state=self.common.state,
         )
 
     async def _close_sink(self) -> None:
@@ -160,7 +158,7 @@ class Daemon:
 
     async def _main_loop(self) -> None:
         async with together() as group:
-            tasks = self._tasks = Tasks(group, self._supervisor)
+            tasks = self.tasks = Tasks(group, self._supervisor)
             tasks.start("loop lag", self.loop_lag.run)
             tasks.start("memory", keep_trimmed)
             tasks.start("watchdog", self._notifier.watch)
@@ -175,7 +173,7 @@ class Daemon:
             self._phase = "draining"
             self._notifier.stopping(self.settings.shutdown.drain.total_seconds())
             begun.cancel()
-            await self._drain(list(self.locations.values()))
+            await self.drain(list(self.locations.values()))
             await tasks.stop("archiver", "http", "watchdog", "memory", "loop lag")
             for location in self.locations.values():
                 await location.stop_shard(tasks)
@@ -202,13 +200,11 @@ class Daemon:
 
     async def _answer_reload(self, answer: asyncio.Future[list[Change]]) -> None:
         self._notifier.reloading()
-        self._reloading = asyncio.ensure_future(self._reload())
+        self._reloading = asyncio.ensure_future(self.reloader.apply())
         try:
             changes = await self._reloading
         except IotdError as e:
-            state = self._reload_state
-            self._reload_state = replace(state, at=_now(), refused=str(e), failures=state.failures + 1)
-            log.error("reload_refused", reason=str(e), effect="nothing was changed")
+            self.reloader.refuse(e)
             if not answer.done():
                 answer.set_exception(e)
         except asyncio.CancelledError:
@@ -222,109 +218,38 @@ class Daemon:
             self._reloading = None
         self._notifier.ready(self._summary())
 
-    def plan(self) -> tuple[Snapshot, Difference]:
-        """What a reload would do now; changes nothing.
+    async def close_archive(self) -> None:
+        """Stops archiving; another archiver goes on from the watermarks."""
+        await self.tasks.stop("archiver")
+        await self._close_sink()
 
-        Raises:
-            ConfigError: the configuration can't be used.
-        """
-        # the state directory is held until the end; what it would be is told by the difference to the first settings
-        read = Snapshot.of(self._reread())
-        waits = difference(self._first, read).restart
-        after = replace(read, settings=read.settings.model_copy(update={"state_dir": self._common.state}))
-        return after, difference(self._snapshot, after).waiting(waits)
+    def open_archive(self, sink: Sink | None) -> None:
+        """Archives into this sink from now on, from the locations and by the settings that there are now."""
+        self._archived_before = self._archive_status()
+        self._sink = sink
+        self.archiver = self._make_archiver()
+        self.tasks.start("archiver", self.archiver.run)
 
-    async def _reload(self) -> list[Change]:
-        after, differs = await asyncio.to_thread(self.plan)
-        settings, parts = after.settings, differs.parts
-        removed = [name for name in self.locations if name not in settings.served]
-        added = [name for name in settings.served if name not in self.locations]
-        rearchive = bool(Part.ARCHIVE in parts or removed or added)
-        log.info("reloading", changes=[change.name for change in differs.changes], added=added, removed=removed)
-
-        # what may fail comes first, and changes nothing
-        sink = await self._prepare(settings, added) if rearchive else None
-
-        self.settings, self._snapshot = settings, after
-        if Part.LOG in parts:
-            self._relog(settings)
-        if Part.QUEUE in parts:
-            await self.queue.reconfigure(settings)
-        if removed:
-            await self._drain([self.locations[name] for name in removed])
-        if rearchive:
-            await self._tasks.stop("archiver")
-            await self._close_sink()
-        await self._remove(removed)
-        for name, location in self.locations.items():
-            shard = Part.SHARDS in parts or name in differs.moved
-            await location.rebuild(settings, self._tasks, source=Part.SOURCES in parts, shard=shard)
-        self._add(added)
-        if rearchive:
-            self._archived_before = self._archive_status()
-            self._sink = sink
-            self.archiver = self._make_archiver()
-            self._tasks.start("archiver", self.archiver.run)
-        if Part.HTTP in parts:
-            await self._tasks.stop("http")
-            self._web = WebServer(settings, self)
-            self._tasks.start("http", self._web.run)
-
-        last = self._reload_state
-        restart = tuple(change.name for change in differs.restart)
-        self._reload_state = ReloadState(_now(), None, restart, last.count + 1, last.failures)
-        if restart:
-            log.warning("restart_needed", settings=list(restart))
-        log.info("reloaded")
-        return differs.changes
-
-    async def _prepare(self, settings: Settings, added: list[str]) -> Sink | None:
-        opened = []
-        sink = await asyncio.to_thread(make_sink, settings)  # it may have to import a client
-        try:
-            if sink is not None:
-                await asyncio.to_thread(self._marks.use, sink.identity)
-            for name in added:
-                await self.queue.open(name)
-                opened.append(name)
-        except IotdError:
-            for name in opened:
-                self.queue.park(name)
-            if sink is not None:
-                await sink.close()
-            raise
-        return sink
-
-    async def _remove(self, names: list[str]) -> None:
-        for name in names:
-            location = self.locations[name]
-            await location.stop_shard(self._tasks)
-            left = location.lane.depth().batches
-            self.queue.park(name)
-            location.loaded.set()  # nobody need wait for it any more
-            del self.locations[name]
-            log.info("location_removed", shard=name, batches_left_in_spool=left)
-
-    def _add(self, names: list[str]) -> None:
-        for name in names:
-            location = self.locations[name] = Location(name, self.settings, self._common)
-            location.start(self._tasks)
-            log.info("location_added", shard=name)
+    async def reopen_web(self) -> None:
+        """Listens where the settings say now."""
+        await self.tasks.stop("http")
+        self._web = WebServer(self.settings, self)
+        self.tasks.start("http", self._web.run)
 
     # ── stop ──
 
-    async def _drain(self, locations: list[Location]) -> None:
+    async def drain(self, locations: list[Location]) -> None:
         """Ends the sources, then waits within the limit until all is confirmed and archived."""
         limit = self.settings.shutdown.drain.total_seconds()
         log.info("draining", locations=[location.name for location in locations], limit_s=limit)
         for location in locations:
-            await location.stop_source(self._tasks)
+            await location.stop_source(self.tasks)
         try:
             async with asyncio.timeout(limit):
                 for location in locations:
                     await location.lane.committed()
                     await location.lane.drained()
-                if self._tasks.runs("archiver"):
+                if self.tasks.runs("archiver"):
                     with contextlib.suppress(IotdError):  # what is not archived now is archived after the next start
                         await self.archiver.cycle()
         except TimeoutError:
@@ -348,7 +273,7 @@ class Daemon:
             memory_used=self.queue.budget.used,
             memory_limit=self.queue.budget.capacity,
             spool_failing=self.queue.spool.outage.reason,
-            reload=self._reload_state,
+            reload=self.reloader.state,
             page=self._web.url,
         )
 
@@ -387,7 +312,3 @@ class Daemon:
             rejected=now.rejected + before.rejected,
             retries=now.retries + before.retries,
         )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

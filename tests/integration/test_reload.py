@@ -115,7 +115,7 @@ async def test_a_configuration_that_is_wrong_changes_nothing_and_says_why_and_sy
     systemd.bind(str(system.settings.state.parent / "notify"))
     systemd.setblocking(False)
     monkeypatch.setenv("NOTIFY_SOCKET", str(system.settings.state.parent / "notify"))
-    monkeypatch.setenv("WATCHDOG_USEC", "500000")
+    monkeypatch.setenv("WATCHDOG_USEC", "60000000")  # the queue of a socket holds few
     with systemd, running_daemon(system.settings) as daemon:
         await daemon.running()
         await told(systemd, "READY=1")
