@@ -41,10 +41,6 @@ class Selection:
         """The same, at these locations only."""
         return Selection(tuple(locations), self.types, self.ids)
 
-    def __str__(self) -> str:
-        ids = f", sensor {', '.join(map(str, self.ids))}" if self.ids else ""
-        return f"{', '.join(self.types)} in {', '.join(self.locations)}{ids}"
-
 
 def select(
     settings: Tree,

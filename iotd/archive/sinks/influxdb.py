@@ -9,12 +9,13 @@ import io
 import ipaddress
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import urlsplit
 
 import structlog
 
 from iotd.archive.points import Points, lines
+from iotd.archive.sinks.flux import flux_text, flux_time
 from iotd.archive.sinks.influxanswers import query_error, refusal, write_error
 from iotd.archive.sinks.influxhttp import Answer, InfluxHttp
 from iotd.errors import ArchiveUnavailable
@@ -51,9 +52,9 @@ class InfluxSink:
     async def counts(self, location: str, first: int, last: int, bucket: int) -> dict[Sensor, dict[int, int]]:
         """See :meth:`iotd.archive.sinks.base.Sink.counts`; counted by the server."""
         flux = f"""
-            from(bucket: {_text(self._influx.bucket)})
-              |> range(start: {_time(first)}, stop: {_time(last + 1)})
-              |> filter(fn: (r) => r._field == "value" and r.location == {_text(location)})
+            from(bucket: {flux_text(self._influx.bucket)})
+              |> range(start: {flux_time(first)}, stop: {flux_time(last + 1)})
+              |> filter(fn: (r) => r._field == "value" and r.location == {flux_text(location)})
               |> aggregateWindow(every: {bucket}ms, fn: count, createEmpty: false, timeSrc: "_start")
               |> keep(columns: ["_measurement", "sensor_id", "_time", "_value"])"""
         found: dict[Sensor, dict[int, int]] = {}
@@ -67,10 +68,10 @@ class InfluxSink:
     async def read(self, sensor: Sensor, first: int, last: int) -> list[tuple[int, float]]:
         """See :meth:`iotd.archive.sinks.base.Sink.read`."""
         flux = f"""
-            from(bucket: {_text(self._influx.bucket)})
-              |> range(start: {_time(first)}, stop: {_time(last + 1)})
-              |> filter(fn: (r) => r._measurement == {_text(sensor.type)} and r._field == "value")
-              |> filter(fn: (r) => r.location == {_text(sensor.location)} and r.sensor_id == "{sensor.sensor_id}")
+            from(bucket: {flux_text(self._influx.bucket)})
+              |> range(start: {flux_time(first)}, stop: {flux_time(last + 1)})
+              |> filter(fn: (r) => r._measurement == {flux_text(sensor.type)} and r._field == "value")
+              |> filter(fn: (r) => r.location == {flux_text(sensor.location)} and r.sensor_id == "{sensor.sensor_id}")
               |> keep(columns: ["_time", "_value"])
               |> sort(columns: ["_time"])"""
         return [(_ms(time), float(value)) for time, value in await self._columns(flux, "_time", "_value")]
@@ -167,14 +168,6 @@ def _loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
-
-
-def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False).replace("${", "\\${")  # Flux would put a variable's value there
-
-
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _ms(time: str) -> int:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
 
 import numpy as np
 
+from iotd.archive.sinks.flux import flux_text, flux_time
 from iotd.archive.sinks.influxdb import InfluxSink
 from iotd.errors import ArchiveUnavailable
 from iotd.query.aggregate import Aggregation
@@ -71,7 +70,7 @@ class InfluxArchive:
         if what.ids is not None:
             tests.append(_any("sensor_id", [str(i) for i in what.ids]))
         return (
-            f"from(bucket: {_text(self._bucket)}) |> range(start: {_time(first)}, stop: {_time(last + 1)}) "
+            f"from(bucket: {flux_text(self._bucket)}) |> range(start: {flux_time(first)}, stop: {flux_time(last + 1)}) "
             f'|> filter(fn: (r) => r._field == "value" and {" and ".join(tests)})'
         )
 
@@ -120,17 +119,4 @@ def _block(rows: Iterator[list[str]]) -> Iterator[tuple[Sensor, Times, Values]]:
 
 
 def _any(tag: str, names: Iterable[str]) -> str:
-    return f"({' or '.join(f'r.{tag} == {_text(name)}' for name in names)})"
-
-
-def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False).replace("${", "\\${")  # Flux would put a variable's value there
-
-
-def _time(ms: int) -> str:
-    moment = datetime.fromtimestamp(min(max(ms, _EARLIEST), _LATEST) / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-# nanoseconds since the epoch in 64 bits (InfluxDB's documentation, "Timestamp")
-_EARLIEST, _LATEST = -9_223_372_036_000, 9_223_372_036_000
+    return f"({' or '.join(f'r.{tag} == {flux_text(name)}' for name in names)})"
