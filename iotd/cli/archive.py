@@ -85,6 +85,8 @@ def retry_rejected(ctx: click.Context, output: str) -> None:
     said = asyncio.run(request(load(ctx.obj).state, "POST", "/archive/retry-rejected"))
     if output == "json":
         print_json(said)
+    elif not said["accepted"] + said["refused"] + said["foreign"]:
+        click.echo("nothing was refused: there are no dead letters")
     else:
         click.echo(f"{said['accepted']:,} are in the archive now, {said['refused']:,} are refused still")
         if said["foreign"]:
@@ -133,7 +135,8 @@ def _show(said: Any) -> None:
             verdict = "off"
         gaps = bad(one["gaps"]) if one["gaps"] else "" if one["gaps"] is None else good("none")
         mark = "nothing" if one["watermark"] is None else _local(one["watermark"])
-        rows.append((location, mark, verdict, gaps, bad(one["trouble"]) if one["trouble"] else ""))
+        trouble = "waits for the archive" if one["trouble"] == said["trouble"] else one["trouble"]
+        rows.append((location, mark, verdict, gaps, bad(trouble) if one["trouble"] else ""))
     out.print(table(("location", "archived up to", "readings compared", "hours that differ", "trouble"), rows))
     locations = said["locations"].values()
     if unverified := next((one["unverified"] for one in locations if one["unverified"]), None):

@@ -118,3 +118,18 @@ def test_every_reading_is_either_kept_as_it_is_or_a_dead_letter(
     assert sorted((d["time"], d["value"]) for d in dead) == sorted(
         (time, repr(value)) for series, time, value in some if (series, time, value) not in sound
     )
+
+
+async def test_who_reads_for_the_archive_waits_for_what_was_handed_over_before_and_for_nothing_later(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as queue:
+        await asyncio.wait_for(queue.written("salon", 60), 10)  # nothing waits: at once
+        await queue.put(batch([(0, NOW, 20.5)]))
+        waiting = asyncio.create_task(queue.written("salon", 60))
+        await queue.put(batch([(0, NOW + 1, 20.6)]))
+        assert not waiting.done()
+        await queue.lanes["salon"].apply(1)
+        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(queue.written("salon", 0.01), 10)  # not for ever, when the shard takes nothing
+        assert queue.lanes["salon"].applied == 1

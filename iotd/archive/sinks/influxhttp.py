@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class InfluxHttp:
                 ) as response:
                     answer = Answer(response.status, response.headers, await _whole(response, limit))
             except (aiohttp.ClientError, OSError, TimeoutError, ssl.SSLError) as e:
-                raise ArchiveUnavailable(f"{self.url}: {str(e) or 'no answer in time'}") from None
+                raise ArchiveUnavailable(f"{self.url}: {_reason(e)}") from None
             except RuntimeError as e:
                 raise ArchiveUnavailable(f"{self.url}: {e}") from None  # we are being closed
             if answer.status != 401 or not self._token.changed:
@@ -210,6 +211,12 @@ class _Token:
     def _look(self) -> tuple[int, int]:
         found = self._path.stat()
         return found.st_ino, found.st_mtime_ns
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
+        return f"can't be reached ({os.strerror(error.os_error.errno)})"
+    return str(error) or "no answer in time"
 
 
 def _trusted(ca_file: Path | None) -> ssl.SSLContext:
