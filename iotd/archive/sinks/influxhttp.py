@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import ssl
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from iotd.settings import Settings
 if TYPE_CHECKING:
     from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 
+_CLIENT = "influxdb_client.client.influxdb_client_async"
 _LARGEST_WORD = 64 * 1024
 """Bytes of an answer that is a status and a sentence."""
 
@@ -109,7 +112,11 @@ class InfluxHttp:
         Raises:
             as :meth:`ask`.
         """
-        from influxdb_client.rest import ApiException  # noqa: PLC0415  # half a second, and only for InfluxDB
+        if (
+            _CLIENT not in sys.modules
+        ):  # half a second of the loop's time otherwise, and only where there is an InfluxDB
+            await asyncio.to_thread(importlib.import_module, _CLIENT)
+        from influxdb_client.rest import ApiException  # noqa: PLC0415
 
         while True:
             token = self._token.read(self.url)
