@@ -296,6 +296,7 @@ async def test_an_archive_that_is_away_is_named_only_where_it_is_needed(
     async with building(fresh_system, "embedded", request) as house:
         mark = await house.archive()
         await house.forget(mark - 600_000)
+        assert await house.daemon.stop() == 0  # which would make a new one
         (house.settings.state / "archive.sqlite").rename(house.settings.state / "away")
         async with ShardingSystem.connect(house.system.config) as system:
             found = await system.query_location_data("salon", "all", (mark - 500_000) / 1000, mark / 1000)
