@@ -72,6 +72,10 @@ class Query:
         if self.archive is None or not self._needs_archive():
             return
         try:
+            if marks.incarnation is not None and await self.archive.incarnation() not in (None, marks.incarnation):
+                # a new bucket or file, behind the back of the daemon, which will notice too and archive all again
+                marks = Marks()
+                self.known = {sensor: marks.known(sensor, known.first) for sensor, known in self.known.items()}
             self._archived = await self.archive.begins(self.what, self.first, self.stop - 1)
         except ArchiveError as e:
             self._archive_trouble = str(e)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from iotd.query.join import Known, Range, joined
@@ -18,6 +18,8 @@ class Marks:
     marks: dict[str, int] = field(default_factory=dict)
     dirty: dict[str, list[Range]] = field(default_factory=dict)
     refused: dict[str, Range] = field(default_factory=dict)
+    incarnation: str | None = None
+    """Of the archive, as the archiver knows it: in another one, nothing that the watermarks say is held."""
 
     def known(self, sensor: Sensor, first: int | None) -> Known:
         """What is known of a series whose first reading in the shard is at ``first`` (ms)."""
@@ -47,6 +49,8 @@ def read_marks(state: Path, archive: str) -> Marks | None:
             query = "SELECT key, min(ms), max(ms) FROM rejected WHERE sink = ? GROUP BY key"
             for key, first, last in db.execute(query, (archive,)):
                 found.refused[key] = Range(first, last)
+            query = "SELECT id FROM incarnations WHERE sink = ?"
+            incarnation = db.execute(query, (archive,)).fetchone()
     except sqlite3.Error:
         return None  # damaged or not readable; the daemon says it in its log
-    return found
+    return replace(found, incarnation=incarnation[0] if incarnation else None)

@@ -15,6 +15,7 @@ import pytest
 
 from iotd import ShardingSystem
 from iotd.archive.sinks.choose import make_sink
+from iotd.archive.sinks.embedded import EmbeddedSink
 from iotd.archive.watermarks import Watermarks
 from iotd.errors import UsageError
 from iotd.ops.control import request
@@ -309,6 +310,12 @@ async def test_an_archive_that_is_away_is_named_only_where_it_is_needed(
             assert hole.first == mark - 900_000
             assert mark - 600_000 <= hole.last < mark - 598_000
             assert "the archive does not answer" in found.problems[0]
+        # a new one in its place, of which the watermarks know nothing: the shard's first reading is the boundary
+        fresh = EmbeddedSink(house.settings.state / "archive.sqlite")
+        await fresh.incarnation()
+        await fresh.close()
+        async with ShardingSystem.connect(house.system.config) as system:
+            house.expect(await ask(system, mark - 500_000, mark), mark - 500_000, mark)
 
 
 async def test_all_shards_at_once_and_a_dead_one_is_named(

@@ -83,6 +83,9 @@ class FakeArchive(Mortal):
         super().__init__(answers, ArchiveUnavailable)
         self._worlds = worlds
 
+    async def incarnation(self) -> str | None:
+        return None
+
     async def begins(self, what: Selection, first: int, last: int) -> dict[Sensor, int]:
         return {s: int(t[0]) for s, (t, _) in (await self.samples(what, first, last)).items()}
 

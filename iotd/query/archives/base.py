@@ -20,6 +20,13 @@ class Archive(Protocol):
     identity: str
     """Which store this is: as the archiver calls it in the watermarks."""
 
+    async def incarnation(self) -> str | None:
+        """Which making of the store this is, see :meth:`iotd.archive.sinks.base.Sink.incarnation`.
+
+        Raises:
+            ArchiveError: it can't answer.
+        """
+
     async def begins(self, what: Selection, first: int, last: int) -> dict[Sensor, int]:
         """The first time in a range, of each series that has a reading there.
 

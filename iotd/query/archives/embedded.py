@@ -44,6 +44,15 @@ class EmbeddedArchive:
         self._db: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="archive-reader")
 
+    async def incarnation(self) -> str | None:
+        """See :meth:`iotd.query.archives.base.Archive.incarnation`."""
+
+        def ask(db: sqlite3.Connection) -> str | None:
+            found = db.execute("SELECT id FROM incarnation").fetchone()
+            return None if found is None else str(found[0])
+
+        return await self._with(ask)
+
     async def begins(self, what: Selection, first: int, last: int) -> dict[Sensor, int]:
         """See :meth:`iotd.query.archives.base.Archive.begins`."""
 
@@ -92,18 +101,23 @@ class EmbeddedArchive:
             db.close()
 
     async def _each(self, what: Selection, ask: Callable[[sqlite3.Connection, int], T]) -> list[tuple[Sensor, T]]:
-        def all_of_them() -> list[tuple[Sensor, T]]:
+        found = await self._with(lambda db: [(sensor, ask(db, series)) for sensor, series in _series(db, what)])
+        return found or []
+
+    async def _with(self, ask: Callable[[sqlite3.Connection], T]) -> T | None:
+        """What ``ask`` finds; None while nothing was ever archived here."""
+
+        def work() -> T | None:
             try:
                 if self._db is None:
                     self._db = self._open()
-                db = self._db
-                return [] if db is None else [(sensor, ask(db, series)) for sensor, series in _series(db, what)]
+                return None if self._db is None else ask(self._db)
             except sqlite3.OperationalError as e:
                 raise ArchiveUnavailable(f"{self.path}: {e}") from None
             except sqlite3.DatabaseError as e:
                 raise ArchiveRefused(f"{self.path}: the file is damaged ({e})") from None
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, all_of_them)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _open(self) -> sqlite3.Connection | None:
         if not self.path.exists():

@@ -42,6 +42,10 @@ class InfluxArchive:
         self._bucket = settings.influxdb.bucket
         self.identity = sink.identity
 
+    async def incarnation(self) -> str | None:
+        """See :meth:`iotd.query.archives.base.Archive.incarnation`."""
+        return await self._sink.incarnation()
+
     async def begins(self, what: Selection, first: int, last: int) -> dict[Sensor, int]:
         """See :meth:`iotd.query.archives.base.Archive.begins`."""
         found = _found(await self._ask(f"{self._from(what, first, last)} |> first()"))
