@@ -45,7 +45,7 @@ class Lane:
 
     ``handed``     last sequence in the spool
     ``applied``    last one up to which the shard's master has answered well, in this session
-    ``confirmed``  last one up to which master and replica hold it for certain
+    ``confirmed``  last one up to which master and replica hold it for certain; back where a master holds less
     ``archived``   last one up to which the archive holds it
     """
 
@@ -170,11 +170,16 @@ class Lane:
     def rewind(self, after: int) -> int:
         """Goes on after a sequence: what follows is sent (again). Returns how many batches that are.
 
-        What has been forgotten can't be sent again; the caller compares ``after`` with ``forgotten``.
+        What has been forgotten can't be sent again; the caller compares ``after`` with ``forgotten``. What was
+        confirmed and is to be sent again is confirmed no longer: nothing lets go of it before that.
         """
         after = max(after, self.forgotten)
         self._cursor = after
         self.applied = after
+        if after < self.confirmed:
+            if self.handed == self.confirmed:
+                self._waits_since = monotonic()
+            self.confirmed = after
         while self._run and self._run[0].seq <= after:
             size = len(self._run.popleft().packed.payload)
             self._memory -= size
