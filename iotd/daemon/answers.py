@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _CHECKED_MS = 120_000
 _CHECK_LIMIT_S = 30
+_CONFIRM_LIMIT_S = 10
+"""While no replica is there nothing is confirmed: then what is known is archived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,10 @@ def answers(daemon: Daemon) -> Mapping[tuple[str, str], Handler]:
         return daemon.state()
 
     async def archive_now(params: Mapping[str, str]) -> Any:
+        # only with the confirmation is it known which of the readings came late, behind the watermarks
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CONFIRM_LIMIT_S):
+                await daemon.queue.drained()
         return await daemon.archiver.cycle()
 
     async def archive_verify(params: Mapping[str, str]) -> Any:
