@@ -8,7 +8,8 @@ import json
 import os
 import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,21 +122,27 @@ class InfluxHttp:
         while True:
             token = self._token.read(self.url)
             try:
-                client = await self._writing(gzipped)
-                client.api_client.set_default_header("Authorization", f"Token {token}")
-                stored = await client.write_api().write(
-                    bucket=self._influx.bucket, org=self._influx.org, record=body, write_precision="ms"
-                )
+                with self._reaching():
+                    client = await self._writing(gzipped)
+                    client.api_client.set_default_header("Authorization", f"Token {token}")
+                    stored = await client.write_api().write(
+                        bucket=self._influx.bucket, org=self._influx.org, record=body, write_precision="ms"
+                    )
                 answer = Answer(204 if stored else 200, {}, b"")
             except ApiException as e:
                 said = e.body or b""
                 answer = Answer(int(e.status), e.headers or {}, said if isinstance(said, bytes) else said.encode())
-            except (aiohttp.ClientError, OSError, TimeoutError, ssl.SSLError) as e:
-                raise ArchiveUnavailable(f"{self.url}: {str(e) or 'no answer in time'}") from None
-            except RuntimeError as e:
-                raise ArchiveUnavailable(f"{self.url}: {e}") from None  # we are being closed
             if answer.status != 401 or not self._token.changed:
                 return answer
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except (aiohttp.ClientError, OSError, TimeoutError, ssl.SSLError) as e:
+            raise ArchiveUnavailable(f"{self.url}: {str(e) or 'no answer in time'}") from None
+        except RuntimeError as e:
+            raise ArchiveUnavailable(f"{self.url}: {e}") from None  # we are being closed
 
     @property
     def token_changed(self) -> bool:
