@@ -52,6 +52,7 @@ class Watcher:
         """Why a node refuses us (credentials), when one does."""
         self._settings = settings
         self._on_event = on_event
+        self._poll_interval = settings.sentinel.poll_interval.total_seconds()
         self._map = AddressMap(shard, settings)
         self._sentinels = [SentinelClient(node, shard, settings) for node in shard.sentinels]
         self._were_slaves: set[Address] = set()
@@ -120,7 +121,7 @@ class Watcher:
             except IotdError:
                 pass  # _ask() reports a Sentinel that does not answer
             await asyncio.sleep(pause)
-            pause = min(2 * pause, self._settings.sentinel.poll_interval.total_seconds())
+            pause = min(2 * pause, self._poll_interval)
 
     def _hear(self, event: SentinelEvent) -> None:
         self._on_event(event)
@@ -145,7 +146,7 @@ class Watcher:
                 if claim.address not in self.roles:
                     self._meet(claim.address, name)
             await self._judge()
-            await self._pause(name, _ASK_IN_DOUBT_S)
+            await self._pause(name, _ASK_IN_DOUBT_S, self._poll_interval)
 
     def _meet(self, address: Address, sentinel: str) -> None:
         self.roles[address] = None
@@ -185,7 +186,9 @@ class Watcher:
                 if role != self.roles[address]:
                     self.roles[address] = role
                     await self._judge()
-                await self._pause(address, self._probe_pause())
+                # one that is away is looked at in calm, too: once it is back as a replica, it may be promoted
+                calm = _PROBE_TIMEOUT_S if role is None else self._poll_interval
+                await self._pause(address, self._probe_pause(), calm)
         finally:
             if connection is not None:
                 await connection.close()
@@ -250,13 +253,13 @@ class Watcher:
         urgent = self._settings.sentinel.probe_interval.total_seconds()
         return min(urgent * max(1.0, (monotonic() - self._trouble_at) / 10), _PROBE_TIMEOUT_S)
 
-    async def _pause(self, who: str | Address, in_doubt: float) -> None:
+    async def _pause(self, who: str | Address, in_doubt: float, calm: float) -> None:
         alarm = self._alarms.setdefault(who, asyncio.Event())
         alarm.clear()
-        pause = in_doubt if self._in_doubt else self._settings.sentinel.poll_interval.total_seconds()
+        pause = in_doubt if self._in_doubt else calm
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await alarm.wait()
 
     def _fresh(self, at: float) -> bool:
-        return monotonic() - at < _CLAIM_LASTS * self._settings.sentinel.poll_interval.total_seconds()
+        return monotonic() - at < _CLAIM_LASTS * self._poll_interval
