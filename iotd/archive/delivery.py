@@ -62,6 +62,7 @@ class Delivery:
         try:
             await self.sink.write([])
             self._takes_nothing = True
+            self._works()
         except ArchiveRejected:
             pass  # it takes no empty body, which is all that this says
         except ArchiveError as e:

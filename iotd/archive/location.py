@@ -205,6 +205,8 @@ class LocationArchive:
             self.horizon.well()
             marks = await asyncio.to_thread(self._watermarks.marks, identity, sensors)
             self.watermark = max(marks.values(), default=None)
+            if not flow.count and self._delivery.outage.reason is not None:
+                await self._delivery.probe()  # nothing was written that would show that it is over
             return Pass(flow.count - again, again)
 
     async def _recognise(self) -> None:
