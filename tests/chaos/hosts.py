@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 _NET = "10.77.0"
@@ -51,21 +52,34 @@ class Hosts:
     def __getitem__(self, name: str) -> Host:
         return self._hosts[name]
 
-    def cut(self, host: Host, others: Sequence[Host], *, one_way: bool = False) -> None:
-        """Drops all packets between a host and others, in silence; with ``one_way`` only those that come to it."""
+    @contextmanager
+    def cut(self, host: Host, others: Sequence[Host], *, one_way: bool = False) -> Iterator[None]:
+        """Drops all packets between a host and others, in silence, until it is left; then all links are healed.
+
+        With ``one_way`` only those that come to the host.
+        """
         for other in others:
             _drop(host, other)
             if not one_way:
                 _drop(other, host)
+        try:
+            yield
+        finally:
+            self.heal()
 
     def others(self, host: Host) -> list[Host]:
         """All hosts but this one."""
         return [other for other in self._hosts.values() if other != host]
 
-    def slow(self, host: Host, kbit: int) -> None:
-        """Lets a host send so many kilobit a second, and no more than a second's worth wait."""
+    @contextmanager
+    def slow(self, host: Host, kbit: int) -> Iterator[None]:
+        """Lets a host send so many kilobit a second, a second's worth waiting, until it is left; then all is healed."""
         shape = ["rate", f"{kbit}kbit", "burst", "16kbit", "latency", "1000ms"]
         _run(host.inside(["tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", *shape]))
+        try:
+            yield
+        finally:
+            self.heal()
 
     def heal(self) -> None:
         """All links are whole and fast again."""

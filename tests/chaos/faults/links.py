@@ -14,32 +14,23 @@ from tests.chaos.world import World
 async def master_isolated(world: World, rng: Random) -> AsyncIterator[str]:
     # with a Sentinel on its side; it goes on believing that it is master
     host = world.host(await world.master(rng.choice(world.locations)))
-    world.hosts.cut(host, world.hosts.others(host))
-    try:
+    with world.hosts.cut(host, world.hosts.others(host)):
         yield host.name
-    finally:
-        world.hosts.heal()
 
 
 @fault
 async def replica_isolated(world: World, rng: Random) -> AsyncIterator[str]:
     _, replica = await world.pair(rng.choice(world.locations))
     host = world.host(replica)
-    world.hosts.cut(host, world.hosts.others(host))
-    try:
+    with world.hosts.cut(host, world.hosts.others(host)):
         yield host.name
-    finally:
-        world.hosts.heal()
 
 
 @fault
 async def master_and_replica_parted(world: World, rng: Random) -> AsyncIterator[str]:
     a, b = map(world.host, await world.pair(rng.choice(world.locations)))
-    world.hosts.cut(a, [b])
-    try:
+    with world.hosts.cut(a, [b]):
         yield f"{a.name} from {b.name}"
-    finally:
-        world.hosts.heal()
 
 
 @fault
@@ -47,44 +38,32 @@ async def master_killed_with_writes_that_never_left_it(world: World, rng: Random
     # a replica that only hangs may still find them in its socket
     location = rng.choice(world.locations)
     master, replica = await world.pair(location)
-    world.hosts.cut(world.host(master), [world.host(replica)])
-    try:
+    with world.hosts.cut(world.host(master), [world.host(replica)]):
         await asyncio.sleep(8)
         world.backend.kill(master)
         await world.promoted(location, master)
         yield master.name
-    finally:
-        world.hosts.heal()
 
 
 @fault
 async def master_sends_and_does_not_hear(world: World, rng: Random) -> AsyncIterator[str]:
     host = world.host(await world.master(rng.choice(world.locations)))
-    world.hosts.cut(host, world.hosts.others(host), one_way=True)
-    try:
+    with world.hosts.cut(host, world.hosts.others(host), one_way=True):
         yield host.name
-    finally:
-        world.hosts.heal()
 
 
 @fault
 async def daemon_isolated(world: World, rng: Random) -> AsyncIterator[str]:
-    world.hosts.cut(world.home, world.hosts.others(world.home))
-    try:
+    with world.hosts.cut(world.home, world.hosts.others(world.home)):
         yield world.home.name
-    finally:
-        world.hosts.heal()
 
 
 @fault
 async def daemon_parted_from_a_master(world: World, rng: Random) -> AsyncIterator[str]:
     # the Sentinels beside master and replica see nothing wrong
     host = world.host(await world.master(rng.choice(world.locations)))
-    world.hosts.cut(world.home, [host])
-    try:
+    with world.hosts.cut(world.home, [host]):
         yield f"{world.home.name} from {host.name}"
-    finally:
-        world.hosts.heal()
 
 
 @fault
@@ -92,8 +71,5 @@ async def slow_link(world: World, rng: Random) -> AsyncIterator[str]:
     # slower than what the master has to send to its replica, so that the replica falls behind
     host = world.host(await world.master(rng.choice(world.locations)))
     kbit = rng.choice((64, 256, 1024))
-    world.hosts.slow(host, kbit)
-    try:
+    with world.hosts.slow(host, kbit):
         yield f"{host.name}, {kbit} kbit/s"
-    finally:
-        world.hosts.heal()
