@@ -35,24 +35,39 @@ _USE = {"chambre1": _NIGHT_ROOM, "chambre2": _NIGHT_ROOM, "cuisine": _KITCHEN, "
 _STEAM = {"cuisine": 12.0, "salle_de_bain": 30.0}
 
 
+class _Group:
+    """The sensors of one type in a location.
+
+    Attributes:
+        columns: their places in the roster.
+        places: where each of them is, as a column of the warmth.
+        own: a salt for each, for what is its own.
+        bias: 0 to 1, how each differs from the others for good.
+    """
+
+    def __init__(self, seed: int, roster: Roster, kind: str, places: dict[int, int]) -> None:
+        members = [(i, sensor) for i, sensor in enumerate(roster) if sensor.type == kind]
+        self.columns = np.array([i for i, _ in members], np.intp)
+        self.places = np.array([places[sensor.sensor_id] for _, sensor in members], np.intp)
+        self.own = _salts(seed, [sensor.key for _, sensor in members], "own")
+        self.bias = _unit(self.own)
+
+
 class Signal:
     """The signal of one location's sensors."""
 
     def __init__(self, seed: int, roster: Roster) -> None:
-        self._roster = roster
         location = roster.location
-        self._mean = _MEAN_CELSIUS.get(location, 19.0 + 3.0 * _unit(_salt(seed, location, "mean")))
+        self._sensors = len(roster)
+        self._mean = _MEAN_CELSIUS.get(location, 19.0 + 3.0 * float(_unit(_salts(seed, [location], "mean"))[0]))
         self._use = np.array(_USE.get(location, _DAY_ROOM), np.float64) / 9.0
         self._steam = _STEAM.get(location, 3.0)
+        self._room = _salts(seed, [location], "room")
         # humidity follows the temperature at the same place, whether or not a thermometer is in the roster
-        place = [f"{location}:{sensor.sensor_id}" for sensor in roster]
-        self._climate = _salts(seed, place, "climate")
-        self._room = _salts(seed, [location] * len(roster), "room")
-        self._own = _salts(seed, [sensor.key for sensor in roster], "own")
-        self._columns = {
-            kind: np.array([i for i, sensor in enumerate(roster) if sensor.type == kind], np.intp)
-            for kind in sorted({sensor.type for sensor in roster})
-        }
+        ids = sorted({sensor.sensor_id for sensor in roster})
+        self._climate = _salts(seed, [f"{location}:{sensor_id}" for sensor_id in ids], "climate")
+        places = {sensor_id: n for n, sensor_id in enumerate(ids)}
+        self._groups = {kind: _Group(seed, roster, kind, places) for kind in sorted({sensor.type for sensor in roster})}
 
     def values(self, times: Times) -> Values:
         """The readings at these times.
@@ -64,50 +79,48 @@ class Signal:
             float64, shape (T, sensors), in each sensor's unit, clamped and rounded as the sensor does.
         """
         t = np.asarray(times, np.int64)[:, None]
-        out = np.empty((len(t), len(self._roster)), np.float64)
-        for kind, columns in self._columns.items():
-            raw = getattr(self, f"_{kind}")(t, columns)
-            low, high = _RANGE[kind]
+        warmth, busy = self._warmth(t), self._occupancy(t)
+        out = np.empty((len(t), self._sensors), np.float64)
+        for kind, group in self._groups.items():
+            match kind:
+                case "temperature":
+                    raw = self._temperature(t, group, warmth)
+                case "humidity":
+                    raw = self._humidity(t, group, warmth, busy)
+                case _:
+                    raw = self._air_quality(t, group, busy)
             scale = 10.0 ** _DECIMALS[kind]
+            np.clip(raw, *_RANGE[kind], out=raw)
             # a whole number divided once: the double that the decimal text reads back to
-            out[:, columns] = np.rint(np.clip(raw, low, high) * scale) / scale
+            out[:, group.columns] = np.rint(raw * scale) / scale
         return out
 
-    def _temperature(self, t: Times, columns: NDArray[np.intp]) -> Values:
-        own = self._own[columns]
-        offset = (_unit(own) - 0.5) * 0.6
-        return self._mean + offset + self._warmth(t, columns) + 0.04 * _noise(t, 20_000, own)
+    def _temperature(self, t: Times, group: _Group, warmth: Values) -> Values:
+        offset = (group.bias - 0.5) * 0.6
+        return self._mean + offset + warmth[:, group.places] + 0.04 * _noise(t, 20_000, group.own)
 
-    def _warmth(self, t: Times, columns: NDArray[np.intp]) -> Values:
-        climate = self._climate[columns]
-        daily = 1.4 * _wave(t - 15 * _HOUR)
-        return daily + 0.8 * _noise(t, 3 * _HOUR, climate) + 0.2 * _noise(t, 900_000, climate)
-
-    def _humidity(self, t: Times, columns: NDArray[np.intp]) -> Values:
-        own = self._own[columns]
-        busy = self._occupancy(t, columns)
+    def _humidity(self, t: Times, group: _Group, warmth: Values, busy: Values) -> Values:
         steam = self._steam * busy * busy
-        dry = 2.2 * self._warmth(t, columns)
-        return (
-            46.0
-            + 4.0 * (_unit(own) - 0.5)
-            - dry
-            + steam
-            + 1.5 * _noise(t, 1_800_000, own)
-            + 0.2 * _noise(t, 30_000, own)
-        )
+        dry = 2.2 * warmth[:, group.places]
+        slow, fast = _noise(t, 1_800_000, group.own), _noise(t, 30_000, group.own)
+        return 46.0 + 4.0 * (group.bias - 0.5) - dry + steam + 1.5 * slow + 0.2 * fast
 
-    def _air_quality(self, t: Times, columns: NDArray[np.intp]) -> Values:
-        own = self._own[columns]
-        busy = self._occupancy(t, columns)
-        return 28.0 + 6.0 * _unit(own) + 75.0 * busy + 6.0 * _noise(t, 1_200_000, own) + 1.2 * _noise(t, 45_000, own)
+    def _air_quality(self, t: Times, group: _Group, busy: Values) -> Values:
+        slow, fast = _noise(t, 1_200_000, group.own), _noise(t, 45_000, group.own)
+        return 28.0 + 6.0 * group.bias + 75.0 * busy + 6.0 * slow + 1.2 * fast
 
-    def _occupancy(self, t: Times, columns: NDArray[np.intp]) -> Values:
+    def _warmth(self, t: Times) -> Values:
+        """By how much each place is warmer than the mean, shape (T, places)."""
+        daily = 1.4 * _wave(t - 15 * _HOUR)
+        return daily + 0.8 * _noise(t, 3 * _HOUR, self._climate) + 0.2 * _noise(t, 900_000, self._climate)
+
+    def _occupancy(self, t: Times) -> Values:
+        """How much the room is used, 0 to 1, shape (T, 1)."""
         within = t % _DAY
         hour = within // _HOUR
         part = (within - hour * _HOUR) / _HOUR
         usual = self._use[hour] * (1.0 - part) + self._use[(hour + 1) % 24] * part
-        return np.clip(usual + 0.25 * _noise(t, 2_400_000, self._room[columns]), 0.0, 1.0)
+        return np.clip(usual + 0.25 * _noise(t, 2_400_000, self._room), 0.0, 1.0)
 
 
 def values(seed: int, sensor: Sensor, times: Times) -> Values:
@@ -132,19 +145,34 @@ def _mixed(x: _Salts) -> _Salts:
     return x ^ (x >> np.uint64(31))
 
 
-def _unit(x: _Salts | np.uint64) -> Values:
+def _unit(x: _Salts) -> Values:
     """0 ≤ … < 1, from the upper 53 bits."""
-    return np.asarray(_mixed(np.atleast_1d(np.asarray(x, np.uint64))) >> np.uint64(11), np.float64) * 2.0**-53
+    return (_mixed(x) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _noise(t: Times, period: int, salts: _Salts) -> Values:
     """Smooth noise from -1 to 1, shape (T, salts): random at each whole ``period`` (ms), a smooth curve between."""
     cell = t // period
     part = (t - cell * period) / period
+    marks, here = _marks(cell[:, 0])
     step = np.uint64(0x9E3779B97F4A7C15)
-    at = salts[None, :] + (cell.astype(np.uint64) + np.uint64(period)) * step
-    here, there = _unit(at), _unit(at + step)
-    return (here + (there - here) * (part * part * (3.0 - 2.0 * part))) * 2.0 - 1.0
+    at = _unit(salts[None, :] + (marks.astype(np.uint64) + np.uint64(period))[:, None] * step)
+    rise = at[1:] - at[:-1]
+    out = rise[here]
+    out *= part * part * (3.0 - 2.0 * part)
+    out += at[here]
+    out *= 2.0
+    out -= 1.0
+    return out
+
+
+def _marks(cells: Times) -> tuple[Times, NDArray[np.intp]]:
+    """The cells' borders, each once, and for each cell the place of its first border; the next is its second."""
+    low, high = (int(cells.min()), int(cells.max())) if len(cells) else (0, -1)
+    if high - low < 2 * len(cells):
+        return np.arange(low, high + 2), cells - low
+    marks = np.unique(np.concatenate((cells, cells + 1)))
+    return marks, np.searchsorted(marks, cells)
 
 
 def _wave(t: Times) -> Values:
