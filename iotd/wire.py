@@ -1,23 +1,28 @@
 """The wire format of a reading: TS.MADD commands in RESP, packed once, spooled as they will be sent.
 
-A reading costs three slices of bytes here, each made once and used again: the series' key (packed when the roster
-is), the time (one for all readings of a tick) and the value (sensors round, so values repeat). Joining such slices
-was measured at 16 million a second, four times what one Redis takes (facts.md), so the server stays the limit.
+Batches of a roster look alike: the same series in the same order, with other times and values. So a batch's commands
+are made once as a layout with holes, and the next batch with these series is a copy of it with the holes filled, all
+times in one operation and all values in another: some ten nanoseconds a reading, a thirtieth of what a Redis takes for
+it. What fills a hole must be as wide as the hole, which is why values are filled up with zeros (decimals.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
 
+from iotd import decimals
 from iotd.sensors import Batch, Roster
 
 ELEMENTS = 256
 """Readings in one TS.MADD: few enough to hold up a Redis for well under a millisecond."""
 
-_VALUES_KEPT = 100_000
+_LAYOUTS_KEPT = 2
+"""Of a lane: one for its ticks, one for the larger batches of what is made up for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +54,34 @@ class Element:
     value: str
 
 
-class _Bulk(dict[float, bytes]):
-    """Values as RESP bulk strings, remembered, because a sensor's rounded values come again and again."""
+class _Layout:
+    """The commands for some readings, with holes for times and values of one width each."""
 
-    def __missing__(self, value: float) -> bytes:
-        if len(self) >= _VALUES_KEPT:
-            self.clear()
-        text = repr(value).encode()
-        self[value] = bulk = b"$%d\r\n%b\r\n" % (len(text), text)
-        return bulk
+    def __init__(self, keys: list[bytes], time_width: int, value_width: int) -> None:
+        time, value = (b"$%d\r\n%b\r\n" % (width, bytes(width)) for width in (time_width, value_width))
+        parts, at, ends = [], 0, []
+        for n, key in enumerate(keys):
+            if n % ELEMENTS == 0:
+                head = b"*%d\r\n$7\r\nTS.MADD\r\n" % (1 + 3 * min(ELEMENTS, len(keys) - n))
+                parts.append(head)
+                at += len(head)
+            part = key + time + value
+            parts.append(part)
+            at += len(part)
+            ends.append(at - 2)
+        self._bytes = b"".join(parts)
+        self._widths = time_width, value_width
+        self._values = np.array(ends, np.intp) - value_width
+        self._times = self._values - (len(value) - 2 - value_width) - 2 - time_width
+
+    def fill(self, times: NDArray[np.void], values: NDArray[np.void]) -> bytes:
+        """The commands with these texts in their holes."""
+        out = bytearray(self._bytes)
+        for width, holes, texts in zip(self._widths, (self._times, self._values), (times, values), strict=True):
+            # at each byte begins a field of that width: a view that any hole is an element of
+            fields = np.ndarray((len(out) - width + 1,), f"V{width}", out, strides=(1,))
+            fields[holes] = texts
+        return bytes(out)
 
 
 class Packer:
@@ -66,26 +90,38 @@ class Packer:
     def __init__(self, roster: Roster) -> None:
         self.roster = roster
         self._keys = [b"$%d\r\n%b\r\n" % (len(key), key) for key in roster.keys]
-        self._values = _Bulk()
+        self._layouts: dict[tuple[bytes, int, int], _Layout] = {}
 
     def pack(self, batch: Batch) -> Packed:
         """The batch as TS.MADD commands of at most :data:`ELEMENTS` readings each, in the batch's order.
 
-        The batch must not be empty and its values must be finite.
+        The batch must not be empty, its values must be finite, and its times never fall.
         """
-        n = len(batch)
-        parts: list[bytes] = [b""] * (3 * n)
-        parts[0::3] = map(self._keys.__getitem__, batch.series.tolist())
-        times, places = np.unique(batch.times, return_inverse=True)
-        stamps = [b"$%d\r\n%d\r\n" % (len(str(t)), t) for t in times.tolist()]
-        parts[1::3] = stamps * n if len(stamps) == 1 else map(stamps.__getitem__, places.tolist())
-        parts[2::3] = map(self._values.__getitem__, batch.values.tolist())
-        chunks = []
-        for start in range(0, n, ELEMENTS):
-            end = min(start + ELEMENTS, n)
-            chunks.append(b"*%d\r\n$7\r\nTS.MADD\r\n" % (1 + 3 * (end - start)))
-            chunks.extend(parts[3 * start : 3 * end])
-        return Packed(b"".join(chunks), -(-n // ELEMENTS), n, int(times[0]), int(times[-1]))
+        starts = np.flatnonzero(np.diff(batch.times, prepend=batch.times[0] - 1))
+        stamps = [b"%d" % time for time in batch.times[starts].tolist()]
+        lengths = np.diff(starts, append=len(batch))
+        values = decimals.texts(batch.values)
+        payloads, commands, ticks, first = [], 0, 0, 0
+        for width, some in groupby(stamps, len):  # one group: thirteen digits from 2001 to 2286
+            alike = np.array(list(some), f"S{width}").view(f"V{width}")
+            times = alike.repeat(lengths[ticks : ticks + len(alike)])
+            last = first + len(times)
+            layout = self._layout(batch.series[first:last], width, values.itemsize)
+            payloads.append(layout.fill(times, values[first:last]))
+            commands += -(-len(times) // ELEMENTS)
+            ticks, first = ticks + len(alike), last
+        whole = payloads[0] if len(payloads) == 1 else b"".join(payloads)
+        return Packed(whole, commands, len(batch), int(batch.times.min()), int(batch.times.max()))
+
+    def _layout(self, series: NDArray[np.int32], time_width: int, value_width: int) -> _Layout:
+        alike = series.tobytes(), time_width, value_width
+        found = self._layouts.pop(alike, None)
+        if found is None:
+            found = _Layout([self._keys[place] for place in series.tolist()], time_width, value_width)
+        self._layouts[alike] = found
+        if len(self._layouts) > _LAYOUTS_KEPT:
+            del self._layouts[next(iter(self._layouts))]  # the one that was not used for longest
+        return found
 
 
 def elements(payload: bytes) -> Iterator[list[Element]]:
@@ -98,7 +134,7 @@ def elements(payload: bytes) -> Iterator[list[Element]]:
         found = []
         for _ in range(count):
             key, time, value = lines[at + 1], lines[at + 3], lines[at + 5]
-            found.append(Element(index, key.decode(), int(time), value.decode()))
+            found.append(Element(index, key.decode(), int(time), repr(float(value))))
             at += 6
             index += 1
         yield found

@@ -22,7 +22,7 @@ PACKED = Packer(ROSTER).pack(
     Batch(
         ROSTER,
         np.array([i % 2 for i in range(COUNT)], np.int32),
-        np.arange(COUNT, dtype=np.int64),
+        np.arange(1000, 1000 + COUNT, dtype=np.int64),
         np.arange(COUNT, dtype=np.float64),
     )
 )
@@ -47,8 +47,8 @@ def test_each_element_that_lacks_its_series_is_found_by_its_place() -> None:
     missing = rx.ResponseError("TSDB: the key is not a TSDB key")
     found = examine(PACKED, replies(at_1=missing, at_258=missing), HERE)
     assert [(e.index, e.key, e.time) for e in found.missing] == [
-        (1, "sensor:temperature:salon:2", 1),
-        (258, "sensor:temperature:salon:1", 258),
+        (1, "sensor:temperature:salon:2", 1001),
+        (258, "sensor:temperature:salon:1", 1258),
     ]
     assert found.refused == []
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
+
+import hiredis
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iotd.decimals import texts
 from iotd.sensors import UNITS, Batch, Roster
 from iotd.shards.connection import pack
 from iotd.wire import ELEMENTS, Packer, elements, repack
 
+# of RFC 8259, but for its exponent's zeros in front, which it allows
+JSON_NUMBER = re.compile(rb"-?(0|[1-9]\d*)(\.\d+)?(e[-+]\d+)?")
 ROSTER = Roster.of("salon", list(UNITS), 3)
 
 
@@ -47,21 +54,49 @@ def test_every_reading_comes_out_as_it_went_in(some: list[tuple[int, int, float]
 
 
 @given(readings)
-def test_the_payload_is_the_resp_that_hiredis_would_pack(some: list[tuple[int, int, float]]) -> None:
+def test_the_payload_is_resp_of_commands_of_at_most_256_readings(some: list[tuple[int, int, float]]) -> None:
     packed = Packer(ROSTER).pack(batch(some))
-    commands = list(elements(packed.payload))
-    assert packed.commands == len(commands) == -(-len(some) // ELEMENTS)
-    assert all(len(command) <= ELEMENTS for command in commands)
-    by_hiredis = b"".join(
-        pack(["TS.MADD", *(part for e in command for part in (e.key, e.time, e.value))]) for command in commands
-    )
-    assert packed.payload == by_hiredis
-    assert b"".join(repack(command) for command in commands) == by_hiredis
+    parser = hiredis.Reader()
+    parser.feed(packed.payload)
+    commands = list(iter(parser.gets, False))
+    read = list(elements(packed.payload))
+    assert packed.commands == len(commands) == len(read)
+    for command, found in zip(commands, read, strict=True):
+        name, *parts = command
+        assert name == b"TS.MADD"
+        assert 1 <= len(found) <= ELEMENTS
+        keys, times, values = parts[0::3], parts[1::3], parts[2::3]
+        assert [e.key.encode() for e in found] == keys
+        assert [b"%d" % e.time for e in found] == times
+        assert [e.value for e in found] == [repr(float(value)) for value in values]
+        assert repack(found) == pack(["TS.MADD", *(part for e in found for part in (e.key, e.time, e.value))])
 
 
-def test_more_different_values_than_are_remembered_are_packed_all_the_same() -> None:
+@given(st.lists(readings, min_size=2, max_size=5))
+def test_a_packer_packs_each_batch_as_if_it_were_the_first(many: list[list[tuple[int, int, float]]]) -> None:
     packer = Packer(ROSTER)
-    n = 120_000
-    given_batch = Batch(ROSTER, np.zeros(n, np.int32), np.arange(n, dtype=np.int64), np.arange(n, dtype=np.float64) / 7)
-    out = [float(e.value) for command in elements(packer.pack(given_batch).payload) for e in command]
-    assert out == given_batch.values.tolist()
+    for some in (*many, *many):
+        assert packer.pack(batch(some)) == Packer(ROSTER).pack(batch(some))
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
+def test_texts_are_of_one_width_and_read_back_to_the_same_doubles(values: list[float]) -> None:
+    same_as_read(values)
+
+
+@given(st.lists(st.decimals(-1000, 1000, places=3), min_size=1))
+def test_what_sensors_round_to_is_eight_bytes_wide(values: list[Decimal]) -> None:
+    assert same_as_read(list(map(float, values))) == 8 or any(abs(value) >= 1000 for value in values)
+
+
+def test_each_hundredth_within_a_sensors_range_is_text_of_itself() -> None:
+    assert same_as_read([n / 100 for n in range(-99_999, 100_000)] + [-0.0]) == 8
+
+
+def same_as_read(values: list[float]) -> int:
+    """Asserts that the values' texts are JSON numbers of one width, which is returned, and mean these values."""
+    found = [text.tobytes() for text in texts(np.array(values))]
+    assert all(JSON_NUMBER.fullmatch(text) for text in found)
+    assert list(map(repr, map(float, found))) == list(map(repr, values))
+    (width,) = set(map(len, found))
+    return width
