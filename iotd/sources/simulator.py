@@ -19,7 +19,7 @@ from iotd.sources.source import Intake
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = 4_096
+_AT_ONCE = 16_384
 """Readings in one batch at most, when more is due than one tick: some milliseconds of the loop's time."""
 _AHEAD = 2
 """Batches that are read while others are still on their way into the spool: reading and fsync at once."""
