@@ -7,12 +7,16 @@ is there too: replay begins behind it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from time import monotonic
 from typing import Any, Literal
 
 import structlog
 
 from iotd.errors import ShardError, ShardUnavailable
+from iotd.ops.tasks import together
 from iotd.pipeline.lane import Lane
 from iotd.settings.tree import Tree
 from iotd.settings.values import Address
@@ -24,9 +28,15 @@ log = structlog.get_logger(__name__)
 Late = Callable[[str, int, int], Awaitable[None]]
 """Told (location, first ms, last ms), before the fence passes them, of readings that came after newer ones."""
 
+CONNECTIONS = 4
+"""Fences that may be waited for at once: WAITAOF blocks its connection until both nodes have fsynced, about a second
+with ``appendfsync everysec``, and what is written meanwhile need not wait until that is over."""
+
+_APART_S = 0.3
+"""Between a fence and the next one while the first is waited for."""
 _WAIT_MS = 2_000
-_AOF_PATIENCE = 5
-"""So many waits in vain for the replica's fsync while it does receive: it is asked whether it keeps a file at all."""
+_AOF_PATIENCE_S = 10
+"""So long in vain for the replica's fsync while it does receive: it is asked whether it keeps a file at all."""
 
 
 def fence_key(producer: str) -> str:
@@ -35,12 +45,24 @@ def fence_key(producer: str) -> str:
 
 
 class Fence:
-    """Sets the fence of one producer on one master, over a connection of its own, and waits until it holds."""
+    """Sets the fence of one producer on one master, over connections of its own, and waits until it holds."""
 
     def __init__(
-        self, connection: Connection, producer: str, lane: Lane, *, watcher: Watcher, late: Late, settings: Tree
+        self,
+        connections: Sequence[Connection],
+        producer: str,
+        lane: Lane,
+        *,
+        watcher: Watcher,
+        late: Late,
+        settings: Tree,
     ) -> None:
-        self._connection = connection
+        """
+        Args:
+            connections: to the same run of the same master; as many fences are waited for at once.
+        """
+        self._connections = connections
+        self._address = connections[0].address
         self._key = fence_key(producer)
         self._lane = lane
         self._watcher = watcher
@@ -52,12 +74,17 @@ class Fence:
         self._may_fall_back = settings.writer.confirm == "auto"
         self._standing: int | None = None
         self._history: bytes | None = None
-        self._in_vain = 0
+        self._turn = asyncio.Lock()
+        self._under_way = 0
+        self._none_under_way = asyncio.Event()
+        self._none_under_way.set()
+        self._set_at = 0.0
+        self._fsynced_at = monotonic()
         self._warned_full = False
 
     async def read(self) -> int | None:
         """The last sequence up to which this node holds everything, or None when it has no fence of ours."""
-        info, said = await self._both([("INFO", "replication"), ("GET", self._key)])
+        info, said = await self._all(self._connections[0], [("INFO", "replication"), ("GET", self._key)])
         self._history = _replid(info)
         self._standing = None if said is None else int(said)
         return self._standing
@@ -69,18 +96,36 @@ class Fence:
             ShardUnavailable: no answer, or the data was exchanged under us (FLUSHALL, an older dump).
             NotMaster: the node was demoted.
         """
-        address = self._connection.address
+        async with together() as group:
+            for connection in self._connections:
+                group.create_task(self._keep_confirming_over(connection))
+
+    async def _keep_confirming_over(self, connection: Connection) -> None:
         while True:
-            seq = await self._lane.wait_applied(self._lane.confirmed)
-            await self._watcher.settled(address)
-            await self._pass_on_late()
-            await self._set(seq)
-            while not await self._holds():
-                if self._lane.full and self._on_full == "confirm_on_master" and await self._holds_on_master():
+            async with self._turn:
+                seq = await self._next()
+                await self._watcher.settled(self._address)
+                await self._pass_on_late()
+                await self._set(connection, seq)
+            self._under_way += 1
+            self._none_under_way.clear()
+            while not await self._holds(connection):
+                if self._lane.full and self._on_full == "confirm_on_master" and await self._holds_on_master(connection):
                     self._warn_full()
                     break
-                await self._watcher.settled(address)
+                await self._watcher.settled(self._address)
             await self._lane.confirm(seq)
+            self._under_way -= 1
+            if not self._under_way:
+                self._none_under_way.set()
+
+    async def _next(self) -> int:
+        await self._lane.wait_applied(max(self._standing or 0, self._lane.confirmed))
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._set_at + _APART_S):
+                await self._none_under_way.wait()
+        self._set_at = asyncio.get_running_loop().time()
+        return self._lane.applied
 
     async def _pass_on_late(self) -> None:
         if (late := self._lane.take_late()) is not None:
@@ -90,48 +135,51 @@ class Fence:
                 self._lane.note_late(late.first, late.last)  # it stays to be told
                 raise
 
-    async def _set(self, seq: int) -> None:
+    async def _set(self, connection: Connection, seq: int) -> None:
         # WATCH, so that a fence never comes to stand over data that was exchanged between looking and setting; and the
         # replication id, because a node that was a replica for a moment may hold another's data under the same fence
-        _, info, before = await self._both([("WATCH", self._key), ("INFO", "replication"), ("GET", self._key)])
+        look: list[tuple[str | int, ...]] = [("WATCH", self._key), ("INFO", "replication"), ("GET", self._key)]
+        _, info, before = await self._all(connection, look)
         if (None if before is None else int(before)) != self._standing or _replid(info) != self._history:
             raise ShardUnavailable(
-                f"{self._connection.address}: our fence stood at {self._standing} and is {before!r} now, "
+                f"{self._address}: our fence stood at {self._standing} and is {before!r} now, "
                 f"of replication id {_replid(info)!r} after {self._history!r}: this node's data was exchanged"
             )
-        *_, done = await self._both([("MULTI",), ("SET", self._key, seq), ("EXEC",)])
+        *_, done = await self._all(connection, [("MULTI",), ("SET", self._key, seq), ("EXEC",)])
         if done is None:
-            raise ShardUnavailable(f"{self._connection.address}: this node's data was exchanged")
+            raise ShardUnavailable(f"{self._address}: this node's data was exchanged")
         self._standing = seq
 
-    async def _both(self, commands: list[tuple[str | int, ...]]) -> list[Any]:
-        replies = await self._connection.call_many(commands)
+    async def _all(self, connection: Connection, commands: list[tuple[str | int, ...]]) -> list[Any]:
+        replies = await connection.call_many(commands)
         for reply in replies:
             if isinstance(reply, BaseException):
-                raise shard_error(reply, f"{self._connection.address}: setting the fence")
+                raise shard_error(reply, f"{self._address}: setting the fence")
         return replies
 
-    async def _holds(self) -> bool:
+    async def _holds(self, connection: Connection) -> bool:
         if self._by == "wait":
-            return await self._wait("WAIT", 1) >= 1
-        reply = await self._ask("WAITAOF", 1, 1)
+            return await self._wait(connection, "WAIT", 1) >= 1
+        reply = await self._ask(connection, "WAITAOF", 1, 1)
         if isinstance(reply, BaseException):
             if "appendonly is disabled" in str(reply) and self._may_fall_back:
                 self._fall_back("the master keeps no append-only file")
                 return False
-            raise shard_error(reply, f"{self._connection.address}: WAITAOF")
+            raise shard_error(reply, f"{self._address}: WAITAOF")
         if reply[0] >= 1 and reply[1] >= 1:
-            self._in_vain = 0
+            self._fsynced_at = monotonic()
             return True
-        if self._may_fall_back and reply[0] >= 1 and await self._wait("WAIT", 1, ms=100) >= 1:
-            self._in_vain += 1
-            if self._in_vain >= _AOF_PATIENCE and await self._no_replica_keeps_one():
-                self._fall_back("the replica keeps no append-only file")
+        in_vain = self._may_fall_back and reply[0] >= 1 and monotonic() - self._fsynced_at > _AOF_PATIENCE_S
+        if in_vain and await self._receives_without_a_file(connection):
+            self._fall_back("the replica keeps no append-only file")
         return False
+
+    async def _receives_without_a_file(self, connection: Connection) -> bool:
+        return await self._wait(connection, "WAIT", 1, ms=100) >= 1 and await self._no_replica_keeps_one()
 
     async def _no_replica_keeps_one(self) -> bool:
         # one that does may be slow, or still write its first file after a full copy: that is waited for
-        replicas = self._watcher.lags.get(self._connection.address, {})
+        replicas = self._watcher.lags.get(self._address, {})
         try:
             return bool(replicas) and not any([await self._keeps_file(address) for address in replicas])
         except ShardError:
@@ -150,21 +198,21 @@ class Fence:
         finally:
             await connection.close()
 
-    async def _holds_on_master(self) -> bool:
-        reply = await self._ask("WAITAOF", 1, 0)
+    async def _holds_on_master(self, connection: Connection) -> bool:
+        reply = await self._ask(connection, "WAITAOF", 1, 0)
         return isinstance(reply, list) and reply[0] >= 1
 
-    async def _wait(self, command: str, replicas: int, ms: int = _WAIT_MS) -> int:
-        said = await self._connection.call(command, replicas, ms, timeout=ms / 1000 + self._response_timeout)
+    async def _wait(self, connection: Connection, command: str, replicas: int, ms: int = _WAIT_MS) -> int:
+        said = await connection.call(command, replicas, ms, timeout=ms / 1000 + self._response_timeout)
         return int(said)
 
-    async def _ask(self, *command: str | int) -> Any:
-        (reply,) = await self._connection.call_many(
-            [(*command, _WAIT_MS)], timeout=_WAIT_MS / 1000 + self._response_timeout
-        )
+    async def _ask(self, connection: Connection, *command: str | int) -> Any:
+        (reply,) = await connection.call_many([(*command, _WAIT_MS)], timeout=_WAIT_MS / 1000 + self._response_timeout)
         return reply
 
     def _fall_back(self, why: str) -> None:
+        if self._by == "wait":
+            return
         self._by = "wait"
         log.warning("confirming_by_wait", shard=self._lane.location, reason=why)
 

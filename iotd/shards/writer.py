@@ -23,7 +23,7 @@ from iotd.sensors import Roster, Sensor
 from iotd.settings.tree import Tree
 from iotd.settings.values import Address
 from iotd.shards.connection import Connection
-from iotd.shards.fence import Fence, Late, fence_lost
+from iotd.shards.fence import CONNECTIONS, Fence, Late, fence_lost
 from iotd.shards.replies import all_good, examine, sort_out
 from iotd.shards.series import make_series
 from iotd.shards.verdict import Belief
@@ -124,13 +124,14 @@ class Writer:
         address = belief.address
         async with together() as group, AsyncExitStack() as connections:
             group.create_task(self._until_moved(address))  # from the first moment: a node that hangs must not hold us
-            data = await self._open(address)
-            connections.push_async_callback(data.close)
-            control = await self._open(address)
-            connections.push_async_callback(control.close)
-            await self._same_master(data, control)
+            opened = []
+            for _ in range(1 + CONNECTIONS):
+                opened.append(connection := await self._open(address))
+                connections.push_async_callback(connection.close)
+            await self._same_master(opened)
+            data, *control = opened
             if not self._series_made:
-                await make_series(control, self._roster, self._settings.redis)
+                await make_series(data, self._roster, self._settings.redis)
                 self._series_made = True
             fence = await self._take_up(control)
             window = Window(self._settings.writer.in_flight)
@@ -148,21 +149,21 @@ class Writer:
             response_timeout=redis.response_timeout.total_seconds(),
         )
 
-    async def _same_master(self, data: Connection, control: Connection) -> None:
-        # both connections must reach the same run of the same server, or the fence would vouch for another's data
-        runs = []
-        for connection in (data, control):
+    async def _same_master(self, opened: list[Connection]) -> None:
+        # all connections must reach the same run of the same server, or the fence would vouch for another's data
+        runs = set()
+        for connection in opened:
             role, info = await connection.call_many([("ROLE",), ("INFO", "server")])
             for reply in (role, info):
                 if isinstance(reply, BaseException):
                     raise ShardUnavailable(f"{connection.address}: {reply}")
             if role[0] != b"master":
                 raise NotMaster(f"{connection.address}: ROLE says {role[0].decode()}")
-            runs.append(next(line for line in info.split(b"\r\n") if line.startswith(b"run_id:")))
-        if runs[0] != runs[1]:
-            raise ShardUnavailable(f"{data.address}: restarted while we connected")
+            runs.add(next(line for line in info.split(b"\r\n") if line.startswith(b"run_id:")))
+        if len(runs) > 1:
+            raise ShardUnavailable(f"{opened[0].address}: restarted while we connected")
 
-    async def _take_up(self, control: Connection) -> Fence:
+    async def _take_up(self, control: list[Connection]) -> Fence:
         lane = self._lane
         fence = self._fence(control, self._spool.producer)
         found = await fence.read()
@@ -171,19 +172,19 @@ class Writer:
             log.warning("spool_older_than_fence", shard=lane.location, fence=found, spool=lane.handed)
             fence = self._fence(control, self._spool.renew_producer())
             found = await fence.read()
-        fence_lost(found, lane, control.address)
+        fence_lost(found, lane, control[0].address)
         waiting = lane.rewind(found or 0)
         self.stats.replayed += waiting
         log.info(
             "writing",
             shard=lane.location,
-            node=self._watcher.shard.name_of(control.address),
+            node=self._watcher.shard.name_of(control[0].address),
             fence=found,
             batches_to_replay=waiting,
         )
         return fence
 
-    def _fence(self, control: Connection, producer: str) -> Fence:
+    def _fence(self, control: list[Connection], producer: str) -> Fence:
         return Fence(control, producer, self._lane, watcher=self._watcher, late=self._late, settings=self._settings)
 
     async def _send(self, data: Connection, window: Window) -> None:

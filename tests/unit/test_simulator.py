@@ -231,7 +231,7 @@ async def test_more_history_is_handed_over_backwards_so_that_the_span_is_never_b
 async def test_batches_are_bounded_whatever_is_due() -> None:
     store, clock = Store(), StillClock(T0)
     await simulator(store, clock).history(7)
-    assert max(map(len, store.batches)) <= 8_192
+    assert max(map(len, store.batches)) <= 16_384
     assert sum(map(len, store.batches)) == (7 * 8_640 - 360 + 3_600) * len(ROSTER)
 
 
