@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from iotd.query.aggregate import Aggregation
 from iotd.query.buckets import Run
 from iotd.query.join import Times, Values
 from iotd.query.names import Selection
+from iotd.query.pairs import arrays
 from iotd.sensors import Sensor
 from iotd.settings.tree import Tree
 from iotd.settings.values import Address
@@ -21,11 +23,17 @@ from iotd.shards.connection import Argument, Connection, shard_error
 from iotd.shards.look import look_at
 from iotd.topology import Shard
 
+T = TypeVar("T")
+
 PAGE = 20_000
 """Samples in one reply at most: some 10 ms of a Redis, a few MB here."""
 
 _AT_ONCE = 500
 """Commands in one round trip."""
+
+_FEW = 100
+"""So many series are asked for one after the other, each reply read without an object per reading. Of more series each
+has so little in a window that the round trip is what costs."""
 
 Role = Literal["master", "replica"]
 
@@ -34,7 +42,7 @@ _NOT_THERE = "key does not exist"
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a shard gave of one series: times (int64 ms, rising), values, and its first time just before, ms."""
+    """What a shard gave of one series: times (int64 ms, rising), values, and its first time just after, ms."""
 
     times: Times
     values: Values
@@ -126,20 +134,30 @@ class ShardSource:
         Raises:
             ShardError: no answer.
         """
-        commands: list[tuple[Argument, ...]] = []
-        for sensor, first, last in wanted:
-            # its first time is asked for before its readings, so that nothing expires between the two unnoticed
-            commands += [("TS.INFO", sensor.key), _range(sensor, first, last)]
-        replies = await self._ask(commands)
-        held = []
-        for (sensor, _, last), info, page in zip(wanted, replies[::2], replies[1::2], strict=True):
-            pages = [page or []]
-            while len(pages[-1]) == PAGE:
-                (more,) = await self._ask([_range(sensor, pages[-1][-1][0] + 1, last)])
-                pages.append(more or [])
-            times, values = _arrays([point for page in pages for point in page])
-            held.append(Held(times, values, _begins(info)))
-        return held
+        if len(wanted) > _FEW:
+            found = await self._short(wanted)
+        else:
+            found = [await self._long(sensor, first, last) for sensor, first, last in wanted]
+        # their first times are asked for after the readings, so that what expired until then does not go unnoticed
+        infos = await self._ask([("TS.INFO", sensor.key) for sensor, _, _ in wanted])
+        return [Held(times, values, _begins(info)) for (times, values), info in zip(found, infos, strict=True)]
+
+    async def _short(self, wanted: Sequence[tuple[Sensor, int, int]]) -> list[tuple[Times, Values]]:
+        replies = await self._ask([_range(sensor, first, last) for sensor, first, last in wanted])
+        found = []
+        for (sensor, _, last), reply in zip(wanted, replies, strict=True):
+            samples = _arrays(reply or [])
+            if len(samples[0]) == PAGE:
+                samples = _joined([samples, await self._long(sensor, int(samples[0][-1]) + 1, last)])
+            found.append(samples)
+        return found
+
+    async def _long(self, sensor: Sensor, first: int, last: int) -> tuple[Times, Values]:
+        pages: list[tuple[Times, Values]] = []
+        while not pages or len(pages[-1][0]) == PAGE:
+            after = first if not pages else int(pages[-1][0][-1]) + 1
+            pages.append(arrays(*await self._retried(partial(self._pairs, _range(sensor, after, last)))))
+        return _joined(pages)
 
     async def buckets(self, wanted: Sequence[tuple[Sensor, Aggregation, Run, int, int]]) -> list[tuple[Times, Values]]:
         """The aggregation of each sensor's readings from a first to a last ms of a run, by start of the bucket.
@@ -170,19 +188,21 @@ class ShardSource:
         replies: list[Any] = []
         for start in range(0, len(commands), _AT_ONCE):
             some = commands[start : start + _AT_ONCE]
-            try:
-                replies += await self._ask_node(some)
-            except ShardError:
-                await self.find()
-                replies += await self._ask_node(some)
+            replies += await self._retried(partial(self._ask_node, some))
         return replies
 
-    async def _ask_node(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
-        if self._connection is None:
-            raise ShardUnavailable(f"{self.location}: {self.why or 'not connected'}")
-        where = f"{self._connection.address}: {commands[0][0]!s}"
+    async def _retried(self, ask: Callable[[], Awaitable[T]]) -> T:
         try:
-            replies = await self._connection.call_many(commands)
+            return await ask()
+        except ShardError:
+            await self.find()
+            return await ask()
+
+    async def _ask_node(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        connection = self._connected()
+        where = f"{connection.address}: {commands[0][0]!s}"
+        try:
+            replies = await connection.call_many(commands)
         except BaseException:
             await self.close()  # also when cancelled: replies may be under way
             raise
@@ -193,9 +213,29 @@ class ShardSource:
                 replies[i] = None
         return replies
 
+    async def _pairs(self, command: Sequence[Argument]) -> tuple[int, bytes]:
+        try:
+            return await self._connected().call_pairs(*command)
+        except BaseException as e:
+            if isinstance(e, ShardError) and _NOT_THERE in str(e):
+                return 0, b""
+            await self.close()
+            raise
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            raise ShardUnavailable(f"{self.location}: {self.why or 'not connected'}")
+        return self._connection
+
 
 def _range(sensor: Sensor, first: int, last: int) -> tuple[Argument, ...]:
     return ("TS.RANGE", sensor.key, max(0, first), max(0, last), "COUNT", PAGE)
+
+
+def _joined(pages: Sequence[tuple[Times, Values]]) -> tuple[Times, Values]:
+    if len(pages) == 1:
+        return pages[0]
+    return np.concatenate([times for times, _ in pages]), np.concatenate([values for _, values in pages])
 
 
 def _begins(info: Any) -> int | None:

@@ -1,8 +1,10 @@
-"""Queries: a day of one room at full rate, beside TS.MRANGE over a bare connection and by redis-py.
+"""Queries of a day at full rate: of one room, and by unit from all rooms at once.
 
-- ``bare``: one TS.MRANGE for all series of the room, its reply parsed by hiredis and not looked at: the server's limit.
-- ``iotd``: ``query_location_data``, which gives arrays, joined with the archive.
-- ``redis-py``: ``ts().mrange``.
+- ``bare``: one TS.MRANGE to each shard that is asked, over sockets of their own, all at once; the replies parsed by
+  hiredis and not looked at.
+- ``bytes``: the same, the replies received and thrown away: what the servers give at best.
+- ``iotd``: ``query_location_data`` or ``query_by_unit_measure``, which give arrays, joined with the archive.
+- ``redis-py``: ``ts().mrange``, a client to each shard, all at once.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,10 @@ import hiredis
 import numpy as np
 import redis.asyncio
 
+from iotd.query.result import Readings
 from iotd.query.system import ShardingSystem
 from iotd.sensors import Batch, Roster
+from iotd.settings import Address
 from iotd.shards.series import make_series
 from iotd.sources.signal import Signal
 from iotd.wire import Packer
@@ -28,42 +33,53 @@ from tests.benchmarks.frame import Benchmark, Case
 from tests.servers.ports import port_block
 from tests.servers.system import System, make_settings, start_system, stop_system
 
-ROOM = "salon"
+LOCATIONS = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
 DAY_S = 86_400
+_FIRST = 1_790_000_000_000
+_LAST = _FIRST + (DAY_S - 1) * 1000
 _AT_ONCE = 1_000
+
+Ask = Callable[[ShardingSystem, float, float], Awaitable[Readings]]
+"""The query, over a range in epoch seconds."""
 
 
 class Query:
-    """A shard with a day of readings, and the ways of asking for them."""
+    """Shards with a day of readings each, and the ways of asking all of them for what a filter names."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, ask: Ask, where: str) -> None:
         self._system = system
-        self._roster = Roster.of(ROOM, system.settings.sensors.types, system.settings.sensors.per_type)
-        self._first = 1_790_000_000_000
-        self._last = self._first + (DAY_S - 1) * 1000
+        self._ask = ask
+        self._where = where
+        self._masters = [shard.master.address for shard in system.topology.shards]
 
     async def fill(self) -> None:
-        """Loads the shard."""
-        times = np.arange(self._first, self._last + 1, 1000, dtype=np.int64)
-        values = Signal(self._system.settings.simulator.seed, self._roster).values(times)
-        packer, n = Packer(self._roster), len(self._roster)
-        async with self._system.connection(f"redis-{ROOM}-master") as link:
-            await make_series(link, self._roster, self._system.settings.redis)
+        """Loads the shards."""
+        sensors = self._system.settings.sensors
+        for location in self._system.settings.locations:
+            await self._fill(Roster.of(location, sensors.types, sensors.per_type))
+
+    async def _fill(self, roster: Roster) -> None:
+        times = np.arange(_FIRST, _LAST + 1, 1000, dtype=np.int64)
+        values = Signal(self._system.settings.simulator.seed, roster).values(times)
+        packer, n = Packer(roster), len(roster)
+        async with self._system.connection(f"redis-{roster.location}-master") as link:
+            await make_series(link, roster, self._system.settings.redis)
             for start in range(0, len(times), _AT_ONCE):
                 some = times[start : start + _AT_ONCE]
                 series = np.tile(np.arange(n, dtype=np.int32), len(some))
                 ravelled = values[start : start + _AT_ONCE].ravel()
-                packed = packer.pack(Batch(self._roster, series, np.repeat(some, n), ravelled))
+                packed = packer.pack(Batch(roster, series, np.repeat(some, n), ravelled))
                 await link.send([packed.payload])
                 for _ in range(packed.commands):
                     assert all(type(said) is int for said in await link.receive())
 
     async def bare(self) -> int:
-        return await asyncio.to_thread(self._bare)
+        """One thread per shard, so that none waits for another."""
+        return sum(await asyncio.gather(*(asyncio.to_thread(self._bare, master) for master in self._masters)))
 
-    def _bare(self) -> int:
-        command = ("TS.MRANGE", self._first, self._last, "FILTER", f"location={ROOM}")
-        with socket.create_connection(self._system.topology.shard(ROOM).master.address) as link:
+    def _bare(self, address: Address) -> int:
+        command = ("TS.MRANGE", _FIRST, _LAST, "FILTER", self._where)
+        with socket.create_connection(address) as link:
             link.sendall(hiredis.pack_command(command))  # type: ignore[arg-type]
             reader = hiredis.Reader()
             while (reply := reader.gets()) is False:
@@ -71,34 +87,73 @@ class Query:
         assert isinstance(reply, list)
         return sum(len(samples) for _, _, samples in reply)
 
+    async def bytes(self) -> int:
+        """As :meth:`bare`."""
+        return sum(await asyncio.gather(*(asyncio.to_thread(self._bytes, master) for master in self._masters)))
+
+    def _bytes(self, address: Address) -> int:
+        command = ("TS.MRANGE", _FIRST, _LAST, "FILTER", self._where)
+        with socket.create_connection(address) as link:
+            link.sendall(hiredis.pack_command(command))  # type: ignore[arg-type]
+            part = link.recv(1 << 20)
+            series = int(part[1 : part.index(b"\r")])
+            count = series * DAY_S
+            # three lines for a sample, five before those of a series, one before all
+            left = 1 + 5 * series + 3 * count - part.count(b"\n")
+            while left:
+                left -= link.recv(1 << 20).count(b"\n")
+        return count
+
     async def iotd(self) -> int:
         async with ShardingSystem.connect(self._system.config) as system:
-            found = await system.query_location_data(ROOM, None, self._first / 1000, (self._last + 1) / 1000)
+            found = await self._ask(system, _FIRST / 1000, (_LAST + 1) / 1000)
         assert found.complete, found.problems
         return len(found)
 
     async def redis_py(self) -> int:
-        address = self._system.topology.shard(ROOM).master.address
+        return sum(await asyncio.gather(*(self._redis_py(master) for master in self._masters)))
+
+    async def _redis_py(self, address: Address) -> int:
         client = redis.asyncio.Redis(host=address.host, port=address.port, protocol=2, socket_timeout=60)
         async with client:
-            found: Any = await client.ts().mrange(self._first, self._last, [f"location={ROOM}"])
+            found: Any = await client.ts().mrange(_FIRST, _LAST, [self._where])
         return sum(len(samples) for series in found for _, samples in series.values())
 
 
-async def _cases() -> AsyncIterator[Sequence[Case]]:
+async def _cases(locations: Sequence[str], ask: Ask, where: str) -> AsyncIterator[Sequence[Case]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="iotd-bench-")))
         first = stack.enter_context(port_block())
-        settings = make_settings(folder, first, [ROOM], redis={"retention": "3650d"}, archive={"sink": "none"})
+        settings = make_settings(folder, first, locations, redis={"retention": "3650d"}, archive={"sink": "none"})
         system = await asyncio.to_thread(start_system, settings)
         stack.callback(stop_system, system)
-        ways = Query(system)
+        ways = Query(system, ask, where)
         await ways.fill()
         yield (
             Case("bare", "TS.MRANGE, parsed by hiredis", ways.bare),
-            Case("iotd", "query_location_data", ways.iotd),
+            Case("bytes", "TS.MRANGE, not parsed", ways.bytes),
+            Case("iotd", "joined with the archive, as arrays", ways.iotd),
             Case("redis-py", "ts().mrange", ways.redis_py),
         )
 
 
-QUERY_DAY = Benchmark("query-day", "24 h at 1 s of the 9 sensors of a room", "readings", _cases)
+async def _of_room(system: ShardingSystem, start: float, end: float) -> Readings:
+    return await system.query_location_data("salon", None, start, end)
+
+
+async def _of_unit(system: ShardingSystem, start: float, end: float) -> Readings:
+    return await system.query_by_unit_measure("celsius", start, end)
+
+
+QUERY_DAY = Benchmark(
+    "query-day",
+    "24 h at 1 s of the 9 sensors of a room",
+    "readings",
+    partial(_cases, LOCATIONS[:1], _of_room, "location=salon"),
+)
+QUERY_UNIT = Benchmark(
+    "query-unit",
+    "24 h at 1 s of the 15 sensors with a unit, in five shards",
+    "readings",
+    partial(_cases, LOCATIONS, _of_unit, "unit=celsius"),
+)

@@ -19,6 +19,7 @@ from iotd.archive.sinks.embedded import EmbeddedSink
 from iotd.archive.watermarks import Watermarks
 from iotd.errors import UsageError
 from iotd.ops.control import request
+from iotd.query import shard
 from iotd.query.aggregate import AGGREGATIONS, piece
 from iotd.query.result import Readings, concatenate
 from iotd.sensors import Sensor
@@ -319,7 +320,7 @@ async def test_an_archive_that_is_away_is_named_only_where_it_is_needed(
 
 
 async def test_all_shards_at_once_and_a_dead_one_is_named(
-    fresh_system: FreshSystem, request: pytest.FixtureRequest
+    fresh_system: FreshSystem, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     locations = ("salon", "cuisine")
     async with (
@@ -334,6 +335,13 @@ async def test_all_shards_at_once_and_a_dead_one_is_named(
             *(f"sensor:temperature:{name}:{i}" for name in ("cuisine", "salon") for i in (1, 2)),
         ]
         house.expect(found, first, stop)
+        with monkeypatch.context() as small:
+            small.setattr(shard, "PAGE", 100)
+            found = await system.query_by_unit_measure("celsius", first / 1000, stop / 1000)
+            house.expect(found, first, stop)
+            small.setattr(shard, "_FEW", 1)
+            found = await system.query_by_unit_measure("celsius", first / 1000, stop / 1000)
+            house.expect(found, first, stop)
         for node in house.system.topology.shard("cuisine").redis:
             house.system.stack.backend.pause(node)
         found = await system.query_by_unit_measure("°C", first / 1000, stop / 1000)
