@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import click
@@ -42,29 +42,30 @@ def bench(names: Sequence[str], rounds: int, output: str) -> None:
 
 
 def _show(result: Result) -> None:
-    base = next(iter(result.measures))
     click.echo(f"\n{result.name}: {result.what}; median (smallest–largest) of the rounds")
     for name, measures in result.measures.items():
         rate = Spread.of([m.rate for m in measures])
         stall, busy = max(m.stall_ms for m in measures), max(m.busy_ms for m in measures)
         cpu = Spread.of([1e6 * m.cpu / m.count for m in measures])
-        against = "" if name == base else f", {result.ratio(name, base)} of {base}"
-        if name != base and measures[0].served:
-            against += f" ({result.thrift(name, base)} by the CPU of all processes)"
         click.echo(
-            f"  {name:<10} {rate.median:>12,.0f} {result.unit}/s{against}; own CPU {cpu.median:.2f} µs each; "
+            f"  {name:<13} {rate.median:>12,.0f} {result.unit}/s; own CPU {cpu.median:.2f} µs each; "
             f"longest stall {stall:.1f} ms, computing {busy:.1f} ms"
         )
+        for other in result.others(name):
+            by_cpu = f" ({result.thrift(name, other)} by the CPU of all processes)" if measures[0].served else ""
+            click.echo(f"  {'':<13} {result.ratio(name, other)} of {other}{by_cpu}")
 
 
 def _plain(result: Result) -> dict[str, object]:
-    base = next(iter(result.measures))
+    def against(ratio: Callable[[str, str], Spread]) -> dict[str, object]:
+        return {name: {other: asdict(ratio(name, other)) for other in result.others(name)} for name in result.measures}
+
     return {
         "name": result.name,
         "what": result.what,
         "unit": result.unit,
-        "ratios": {name: asdict(result.ratio(name, base)) for name in result.measures},
-        "ratios by CPU": {name: asdict(result.thrift(name, base)) for name in result.measures},
+        "ratios": against(result.ratio),
+        "ratios by CPU": against(result.thrift),
         "measures": {name: [asdict(m) for m in measures] for name, measures in result.measures.items()},
     }
 

@@ -36,7 +36,7 @@ from iotd.shards.reader import ShardReader
 from iotd.shards.series import make_series
 from iotd.sources.signal import Signal
 from iotd.wire import Packer
-from tests.benchmarks.frame import Benchmark, Case, Run
+from tests.benchmarks.frame import Benchmark, Case, Kind, Run
 from tests.servers.archiving import Keeper
 from tests.servers.influxdb import InfluxServer, running_influxdb
 from tests.servers.ports import port_block
@@ -195,14 +195,14 @@ async def _cases() -> AsyncIterator[Sequence[Case]]:
         ways = FirstArchive(system, influx, folder)
         await ways.fill()
 
-        def case(name: str, what: str, run: Run) -> Case:
-            return Case(name, what, run, before=ways.new_bucket, after=ways.drop_bucket, servers=ways.servers)
+        def case(name: str, what: str, run: Run, kind: Kind = "ours") -> Case:
+            return Case(name, what, run, kind, before=ways.new_bucket, after=ways.drop_bucket, servers=ways.servers)
 
         yield (
-            case("ready", "bodies made ready, posted with the same concurrency", ways.ready),
+            case("ready", "bodies made ready, posted with the same concurrency", ways.ready, "limit"),
             case("iotd", "the archiver, from the shards", ways.iotd),
             case("iotd-gzip", "the same, compressed as for a server on another machine", ways.zipped),
-            case("usual", "TS.RANGE, Point, batching WriteApi (one location)", ways.usual),
+            case("usual", "TS.RANGE, Point, batching WriteApi (one location)", ways.usual, "peer"),
         )
 
 

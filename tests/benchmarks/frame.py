@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Literal
 
 _TICK_S = 0.001
 
@@ -50,6 +51,7 @@ class Measure:
         return self.count / (self.cpu + self.served)
 
 
+Kind = Literal["limit", "ours", "peer"]
 Run = Callable[[], Awaitable[int]]
 """Does the work once, from nothing, and returns how much it was."""
 
@@ -59,6 +61,7 @@ class Case:
     """One way of doing the benchmark's work.
 
     Attributes:
+        kind: a ``limit`` that the others are measured against, ``ours``, or a ``peer``.
         before, after: run around each run, not measured.
         servers: seconds of CPU that the servers have taken since they started.
     """
@@ -66,6 +69,7 @@ class Case:
     name: str
     what: str
     run: Run
+    kind: Kind = "ours"
     before: Callable[[], Awaitable[None]] | None = None
     after: Callable[[], Awaitable[None]] | None = None
     servers: Callable[[], float] = lambda: 0.0
@@ -73,7 +77,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Cases that do the same work; the first is what the others are compared with.
+    """Cases that do the same work.
 
     Attributes:
         cases: makes what they need, yields them, takes it down.
@@ -108,7 +112,13 @@ class Result:
     name: str
     what: str
     unit: str
+    kinds: dict[str, Kind] = field(default_factory=dict)
     measures: dict[str, list[Measure]] = field(default_factory=dict)
+
+    def others(self, case: str) -> list[str]:
+        """What a case is compared with: ours with all limits and peers, a peer with the limits."""
+        wanted = {"ours": ("limit", "peer"), "peer": ("limit",), "limit": ()}[self.kinds[case]]
+        return [name for name, kind in self.kinds.items() if kind in wanted]
 
     def ratio(self, case: str, base: str) -> Spread:
         """How many times as fast ``case`` is as ``base``, round by round."""
@@ -125,6 +135,7 @@ async def measure(benchmark: Benchmark, rounds: int, tell: Callable[[str], None]
     """Runs all cases ``rounds`` times, in turn."""
     result = Result(benchmark.name, benchmark.what, benchmark.unit)
     async with asynccontextmanager(benchmark.cases)() as cases:
+        result.kinds = {case.name: case.kind for case in cases}
         result.measures = {case.name: [] for case in cases}
         for n in range(rounds):
             turn = n % len(cases)

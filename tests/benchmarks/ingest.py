@@ -1,7 +1,9 @@
 """Ingest: readings into shards with a replica, the full way, beside what the server takes at best and what others do.
 
 - ``bare``: TS.MADD bytes packed ahead, pipelined over a blocking socket, replies parsed by hiredis: the server's limit.
-- ``iotd``: simulator, spool (fsync), writer, fence; counted when master and replica have all of it on disk.
+- ``bare-held``: the same, and then WAITAOF, until master and replica have all of it on disk.
+- ``written``: simulator, spool (fsync), writer; counted when the masters have answered.
+- ``held``: the same with the fences; counted when master and replica have all of it on disk, and the spool may let go.
 - ``redis-py``, ``coredis``: their own TS.MADD of a hundred readings, one after the other, acknowledged by the master
   alone. A part of the readings only, for it takes long.
 """
@@ -16,6 +18,7 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import coredis
 import hiredis
@@ -27,6 +30,7 @@ from redis.backoff import NoBackoff
 from iotd.pipeline.queue import Queue
 from iotd.sensors import Batch, Roster
 from iotd.settings import Address
+from iotd.shards.connection import pack
 from iotd.shards.series import make_series
 from iotd.shards.service import ShardService
 from iotd.sources.signal import Signal
@@ -118,19 +122,28 @@ class Ingest:
 
     async def bare(self) -> int:
         """One thread per shard, so that none waits for another."""
-        ways = (asyncio.to_thread(self._bare, self._master(name), self._chunks[name]) for name in self._load.locations)
-        return sum(await asyncio.gather(*ways))
+        return await self._bare_threads(held=False)
 
-    def _bare(self, address: Address, chunks: Sequence[tuple[bytes, int]]) -> int:
+    async def bare_held(self) -> int:
+        """The same, until both nodes have it on disk."""
+        return await self._bare_threads(held=True)
+
+    async def _bare_threads(self, held: bool) -> int:
+        parts = ((self._master(name), self._chunks[name]) for name in self._load.locations)
+        return sum(await asyncio.gather(*(asyncio.to_thread(self._bare, *part, held) for part in parts)))
+
+    def _bare(self, address: Address, chunks: Sequence[tuple[bytes, int]], held: bool) -> int:
         with socket.create_connection(address) as link:
             reader = hiredis.Reader()
             owed = [0]
+            last: list[Any] = [None]
 
             def receive(upto: int) -> None:
                 while owed[0] > upto:
                     reader.feed(link.recv(1 << 18))
                     while (reply := reader.gets()) is not False:
                         assert isinstance(reply, list), reply
+                        last[0] = reply
                         owed[0] -= 1
 
             for payload, commands in chunks:
@@ -138,14 +151,26 @@ class Ingest:
                 owed[0] += commands
                 receive(_WINDOW * commands)
             receive(0)
+            if held:
+                link.sendall(pack(["WAITAOF", 1, 1, 20_000]))
+                owed[0] = 1
+                receive(0)
+                assert last[0] == [1, 1], last
         return self._load.count
 
-    async def iotd(self) -> int:
+    async def written(self) -> int:
         """Everything but the event loop is made anew, as at a start of the daemon."""
+        return await self._from_source(_written)
+
+    async def held(self) -> int:
+        """The same, until both nodes have it on disk."""
+        return await self._from_source(Queue.drained)
+
+    async def _from_source(self, there: Callable[[Queue], Awaitable[None]]) -> int:
         queue = self._queue()
-        async with self._written(queue):
+        async with self._writers(queue):
             done = await self._hand_over(queue)
-            await queue.drained()
+            await there(queue)
         await queue.close()
         return done
 
@@ -157,8 +182,15 @@ class Ingest:
 
     async def catch_up(self) -> int:
         """What waits in the spool comes into the shards."""
-        async with self._written(self._waiting):
-            await self._waiting.drained()
+        return await self._from_spool(_written)
+
+    async def catch_up_held(self) -> int:
+        """The same, until both nodes have it on disk."""
+        return await self._from_spool(Queue.drained)
+
+    async def _from_spool(self, there: Callable[[Queue], Awaitable[None]]) -> int:
+        async with self._writers(self._waiting):
+            await there(self._waiting)
         return len(self._load.locations) * self._load.count
 
     async def close_spool(self) -> None:
@@ -175,7 +207,7 @@ class Ingest:
         return done
 
     @asynccontextmanager
-    async def _written(self, queue: Queue) -> AsyncIterator[None]:
+    async def _writers(self, queue: Queue) -> AsyncIterator[None]:
         state = queue.spool.path.parent
         shards = [
             ShardService(shard, self._rosters[shard.location], queue, self._settings, state, late=_nobody)
@@ -226,6 +258,10 @@ class Ingest:
         ]
 
 
+async def _written(queue: Queue) -> None:
+    await asyncio.gather(*(lane.wait_applied(lane.handed - 1) for lane in queue.lanes.values()))
+
+
 async def _nobody(location: str, first: int, last: int) -> None:
     """There is no archive that could have passed them."""
 
@@ -252,18 +288,23 @@ async def _ways(load: Load) -> AsyncIterator[Ingest]:
 async def _cases(load: Load) -> AsyncIterator[Sequence[Case]]:
     async with _ways(load) as ways:
         yield (
-            Case("bare", "TS.MADD packed ahead", ways.bare, ways.empty),
-            Case("iotd", "simulator, spool, writer, fence", ways.iotd, ways.empty),
-            Case("redis-py", "madd of 100", ways.redis_py, ways.empty),
-            Case("coredis", "madd of 100", ways.coredis, ways.empty),
+            Case("bare", "TS.MADD packed ahead", ways.bare, "limit", ways.empty),
+            Case("bare-held", "the same, and WAITAOF", ways.bare_held, "limit", ways.empty),
+            Case("written", "simulator, spool, writer", ways.written, "ours", ways.empty),
+            Case("held", "simulator, spool, writer, fence", ways.held, "ours", ways.empty),
+            Case("redis-py", "madd of 100", ways.redis_py, "peer", ways.empty),
+            Case("coredis", "madd of 100", ways.coredis, "peer", ways.empty),
         )
 
 
 async def _catching_up(load: Load) -> AsyncIterator[Sequence[Case]]:
     async with _ways(load) as ways:
+        spooled = ways.wait_in_the_spool
         yield (
-            Case("bare", "appends of TS.MADD packed ahead", ways.bare, ways.empty),
-            Case("iotd", "out of the spool", ways.catch_up, ways.wait_in_the_spool, ways.close_spool),
+            Case("bare", "appends of TS.MADD packed ahead", ways.bare, "limit", ways.empty),
+            Case("bare-held", "the same, and WAITAOF", ways.bare_held, "limit", ways.empty),
+            Case("written", "out of the spool", ways.catch_up, "ours", spooled, ways.close_spool),
+            Case("held", "out of the spool, with the fence", ways.catch_up_held, "ours", spooled, ways.close_spool),
         )
 
 
@@ -272,7 +313,7 @@ def _benchmark(name: str, what: str, load: Load) -> Benchmark:
 
 
 INGEST_ONE = _benchmark("ingest-1", "3 million readings into one shard", Load(LOCATIONS[:1], 100, 10_000, 1_000))
-INGEST_FIVE = _benchmark("ingest-5", "600,000 readings into each of five shards", Load(LOCATIONS, 100, 2_000, 1_000))
+INGEST_FIVE = _benchmark("ingest-5", "2 million readings into each of five shards", Load(LOCATIONS, 200, 3_334, 1_000))
 HISTORY = _benchmark("history", "7 days at 10 s of 45 sensors into five shards", Load(LOCATIONS, 3, 60_480, 10_000))
 CATCHING_UP = Benchmark(
     "catching-up",

@@ -130,10 +130,10 @@ async def _cases(locations: Sequence[str], ask: Ask, where: str) -> AsyncIterato
         ways = Query(system, ask, where)
         await ways.fill()
         yield (
-            Case("bare", "TS.MRANGE, parsed by hiredis", ways.bare),
-            Case("bytes", "TS.MRANGE, not parsed", ways.bytes),
+            Case("bare", "TS.MRANGE, parsed by hiredis", ways.bare, "limit"),
+            Case("bytes", "TS.MRANGE, not parsed", ways.bytes, "limit"),
             Case("iotd", "joined with the archive, as arrays", ways.iotd),
-            Case("redis-py", "ts().mrange", ways.redis_py),
+            Case("redis-py", "ts().mrange", ways.redis_py, "peer"),
         )
 
 
