@@ -45,7 +45,7 @@ def texts(values: NDArray[np.float64]) -> NDArray[np.void]:
 
 def _long(values: NDArray[np.float64]) -> NDArray[np.void]:
     found = list(map(repr, values.tolist()))
-    width = max(map(len, found))
+    width = -(-max(map(len, found)) // 8) * 8  # few widths, so that layouts are met again
     return np.array([_filled(text, width).encode() for text in found], f"S{width}").view(f"V{width}")
 
 

@@ -8,7 +8,7 @@ it. What fills a hole must be as wide as the hole, which is why values are fille
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -54,25 +54,35 @@ class Element:
     value: str
 
 
-class _Layout:
-    """The commands for some readings, with holes for times and values of one width each."""
+class _Records:
+    """Each sensor's part of a command, with holes for a time and a value of one width each."""
 
-    def __init__(self, keys: list[bytes], time_width: int, value_width: int) -> None:
+    def __init__(self, keys: Sequence[bytes], time_width: int, value_width: int) -> None:
         time, value = (b"$%d\r\n%b\r\n" % (width, bytes(width)) for width in (time_width, value_width))
-        parts, at, ends = [], 0, []
-        for n, key in enumerate(keys):
-            if n % ELEMENTS == 0:
-                head = b"*%d\r\n$7\r\nTS.MADD\r\n" % (1 + 3 * min(ELEMENTS, len(keys) - n))
-                parts.append(head)
-                at += len(head)
-            part = key + time + value
-            parts.append(part)
-            at += len(part)
-            ends.append(at - 2)
+        self.bytes = [b"$%d\r\n%b\r\n%b%b" % (len(key), key, time, value) for key in keys]
+        self.lengths = np.array(list(map(len, self.bytes)), np.intp)
+        self.value_at = -(2 + value_width)
+        """Where the hole for the value is, from the end; the time's likewise."""
+        self.time_at = -(len(value) + 2 + time_width)
+        self.widths = time_width, value_width
+
+
+class _Layout:
+    """The commands for some readings, with holes for times and values."""
+
+    def __init__(self, records: _Records, series: NDArray[np.int32]) -> None:
+        parts, heads = [], np.zeros(len(series), np.intp)
+        chosen = list(map(records.bytes.__getitem__, series.tolist()))
+        for n in range(0, len(chosen), ELEMENTS):
+            some = chosen[n : n + ELEMENTS]
+            head = b"*%d\r\n$7\r\nTS.MADD\r\n" % (1 + 3 * len(some))
+            parts.append(head)
+            parts.extend(some)
+            heads[n] = len(head)
+        ends = np.cumsum(records.lengths[series] + heads)
         self._bytes = b"".join(parts)
-        self._widths = time_width, value_width
-        self._values = np.array(ends, np.intp) - value_width
-        self._times = self._values - (len(value) - 2 - value_width) - 2 - time_width
+        self._widths = records.widths
+        self._times, self._values = ends + records.time_at, ends + records.value_at
 
     def fill(self, times: NDArray[np.void], values: NDArray[np.void]) -> bytes:
         """The commands with these texts in their holes."""
@@ -89,7 +99,7 @@ class Packer:
 
     def __init__(self, roster: Roster) -> None:
         self.roster = roster
-        self._keys = [b"$%d\r\n%b\r\n" % (len(key), key) for key in roster.keys]
+        self._records: dict[tuple[int, int], _Records] = {}
         self._layouts: dict[tuple[bytes, int, int], _Layout] = {}
 
     def pack(self, batch: Batch) -> Packed:
@@ -117,11 +127,17 @@ class Packer:
         alike = series.tobytes(), time_width, value_width
         found = self._layouts.pop(alike, None)
         if found is None:
-            found = _Layout([self._keys[place] for place in series.tolist()], time_width, value_width)
+            found = _Layout(self._records_of(time_width, value_width), series)
         self._layouts[alike] = found
         if len(self._layouts) > _LAYOUTS_KEPT:
             del self._layouts[next(iter(self._layouts))]  # the one that was not used for longest
         return found
+
+    def _records_of(self, time_width: int, value_width: int) -> _Records:
+        widths = time_width, value_width
+        if widths not in self._records:
+            self._records[widths] = _Records(self.roster.keys, *widths)
+        return self._records[widths]
 
 
 def elements(payload: bytes) -> Iterator[list[Element]]:
