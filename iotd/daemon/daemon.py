@@ -24,7 +24,7 @@ from iotd.errors import IotdError, UsageError
 from iotd.ops.control import ControlServer
 from iotd.ops.histogram import Histogram
 from iotd.ops.looplag import LoopLag
-from iotd.ops.memory import keep_trimmed
+from iotd.ops.memory import keep_trimmed, keep_what_is_there
 from iotd.ops.statedir import held
 from iotd.ops.supervise import Supervisor, Tasks
 from iotd.ops.systemd import Notifier
@@ -157,6 +157,7 @@ class Daemon:
     # ── main loop ──
 
     async def _main_loop(self) -> None:
+        keep_what_is_there()
         async with together() as group:
             tasks = self.tasks = Tasks(group, self._supervisor)
             tasks.start("loop lag", self.loop_lag.run)

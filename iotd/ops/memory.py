@@ -1,12 +1,23 @@
-"""Memory that was needed for a while, and is given back: after a week of history, a replay, a long archive pass."""
+"""Memory: what is needed for ever is not looked at again, what was needed for a while is given back."""
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 from collections.abc import Callable
 
 EVERY_S = 60.0
+
+
+def keep_what_is_there() -> None:
+    """Takes all that was made until now (modules, settings, servers) out of the garbage collector's sight.
+
+    It lives as long as the process does, and looking through it for garbage held up the event loop for 31 ms each time
+    (gc.freeze; ``gc.get_objects()`` were 81,000).
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def trimmer() -> Callable[[], None] | None:
@@ -23,7 +34,7 @@ def trimmer() -> Callable[[], None] | None:
 
 
 async def keep_trimmed() -> None:
-    """Gives freed memory back once a minute, until cancelled; in a thread, since it takes milliseconds."""
+    """Gives freed memory back (after a week of history, a replay) once a minute; in a thread: it takes milliseconds."""
     if (trim := trimmer()) is None:
         return
     while True:

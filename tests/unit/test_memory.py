@@ -45,3 +45,21 @@ async def test_it_happens_again_and_again(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_where_the_c_library_can_not_it_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "trimmer", lambda: None)
     await asyncio.wait_for(memory.keep_trimmed(), 10)
+
+
+def test_what_is_there_is_not_looked_at_again_and_new_garbage_is() -> None:
+    program = "\n".join((
+        "import gc, weakref",
+        "from iotd.ops.memory import keep_what_is_there",
+        "class Ring: pass",
+        "def ring():",
+        "    made = Ring(); made.itself = made",
+        "    return weakref.ref(made)",
+        "old = [Ring() for _ in range(1000)]",
+        "keep_what_is_there()",
+        "new = ring()",
+        "gc.collect()",
+        "print(gc.get_freeze_count() > 1000, any(one is old[0] for one in gc.get_objects()), new())",
+    ))  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "True False None\n"
