@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iotd import decimals
+from iotd.fields import fields
 from iotd.sensors import Batch, Roster
 
 ELEMENTS = 256
@@ -88,9 +89,7 @@ class _Layout:
         """The commands with these texts in their holes."""
         out = bytearray(self._bytes)
         for width, holes, texts in zip(self._widths, (self._times, self._values), (times, values), strict=True):
-            # at each byte begins a field of that width: a view that any hole is an element of
-            fields = np.ndarray((len(out) - width + 1,), f"V{width}", out, strides=(1,))
-            fields[holes] = texts
+            fields(out, width)[holes] = texts
         return bytes(out)
 
 
