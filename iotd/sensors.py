@@ -13,6 +13,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+Times = NDArray[np.int64]
+"""Milliseconds since the epoch."""
+Values = NDArray[np.float64]
+"""Readings, each in its sensor's unit."""
+
 UNITS: dict[str, str] = {
     "temperature": "celsius",
     "humidity": "percent",
@@ -116,8 +121,8 @@ class Batch:
 
     roster: Roster
     series: NDArray[np.int32]
-    times: NDArray[np.int64]
-    values: NDArray[np.float64]
+    times: Times
+    values: Values
 
     def __post_init__(self) -> None:
         if not (len(self.series) == len(self.times) == len(self.values)):

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iotd.fields import copy, fields
 from iotd.sensors import Sensor
+from iotd.wire.fields import copy, fields
+from iotd.wire.pairs import Pairs
 
 _TIME = b"*2\r\n:"
 """How a sample begins in RESP2: an array of two, of which the first is an integer."""
@@ -73,20 +74,16 @@ class Points:
         https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
         """
         resp, head = np.frombuffer(self.resp, np.uint8), _head(self.sensor)
-        # three lines a sample: *2, :time, +value; a field lies between a sign and the line's end
-        ends = np.flatnonzero(resp == ord("\n"))
-        times, values = ends[0::3] + 2, ends[1::3] + 2
-        time_widths, value_widths = values - times - 3, ends[2::3] - 1 - values
-        stops = np.cumsum(value_widths + time_widths + (len(head) + 2))
+        pairs = Pairs.of(resp)
+        stops = np.cumsum(pairs.value_widths + pairs.time_widths + (len(head) + 2))
         out = np.empty(int(stops[-1]), np.uint8)
-        at = stops - 1 - time_widths
-        copy(resp, times, out, at, time_widths)
-        at -= 1
-        out[at] = ord(" ")
-        at -= value_widths
-        copy(resp, values, out, at, value_widths)
-        fields(out, len(head))[at - len(head)] = np.void(head)
         out[stops - 1] = ord("\n")
+        at = stops - 1 - pairs.time_widths
+        copy(resp, pairs.times, out, at, pairs.time_widths)
+        out[at - 1] = ord(" ")
+        at -= 1 + pairs.value_widths
+        copy(resp, pairs.values, out, at, pairs.value_widths)
+        fields(out, len(head))[at - len(head)] = np.void(head)
         return out[:-1].tobytes()
 
     def _parts(self) -> list[bytes]:

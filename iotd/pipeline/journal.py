@@ -11,7 +11,7 @@ from typing import Literal
 
 from iotd.errors import StateError
 from iotd.sources.source import Span
-from iotd.wire import Packed
+from iotd.wire.commands import Packed
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

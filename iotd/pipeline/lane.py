@@ -14,7 +14,7 @@ from iotd.pipeline.spool import Spool
 from iotd.pipeline.tally import Sizes, Tally
 from iotd.settings.tree import Spool as SpoolSettings
 from iotd.sources.source import Span
-from iotd.wire import Packed
+from iotd.wire.commands import Packed
 
 
 @dataclass(frozen=True, slots=True)

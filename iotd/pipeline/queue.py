@@ -22,7 +22,7 @@ from iotd.pipeline.spool import Spool
 from iotd.sensors import Batch, Roster
 from iotd.settings.tree import Tree
 from iotd.sources.source import Span
-from iotd.wire import Packer
+from iotd.wire.commands import Packer
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from iotd.errors import UsageError
-from iotd.query.join import Values
+from iotd.sensors import Values
 
 Aggregation = Literal["avg", "min", "max", "sum", "count", "first", "last", "range", "std.p"]
 """By the names of TS.RANGE (https://redis.io/docs/latest/commands/ts.range/); std.p is of the whole population."""

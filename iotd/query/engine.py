@@ -12,12 +12,12 @@ from iotd.errors import ArchiveError, ShardError
 from iotd.query.aggregate import Aggregation
 from iotd.query.archives import Archive, Found
 from iotd.query.buckets import Run
-from iotd.query.join import Known, Part, Range, Reach, Times, Values, joined, merge, missing, overtaken, parts
+from iotd.query.join import Known, Part, Range, Reach, joined, merge, missing, overtaken, parts
 from iotd.query.marks import Marks
 from iotd.query.names import Selection
 from iotd.query.result import Answer
 from iotd.query.shard import Held, ShardSource
-from iotd.sensors import Sensor
+from iotd.sensors import Sensor, Times, Values
 
 Plan = dict[Sensor, list[Part]]
 

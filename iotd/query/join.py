@@ -21,11 +21,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+
+from iotd.sensors import Times, Values
 
 Source = Literal["archive", "shard", "both"]
-Times = NDArray[np.int64]
-Values = NDArray[np.float64]
 
 ENDLESS = 2**62
 """A time after all readings, ms."""

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from iotd.errors import UsageError
 from iotd.query.aggregate import Aggregation
-from iotd.query.join import Range, Times, Values
+from iotd.query.join import Range
 from iotd.query.times import local, local_zone, show
-from iotd.sensors import UNITS, Sensor
+from iotd.sensors import UNITS, Sensor, Times, Values
 from iotd.settings.values import format_duration
 
 if TYPE_CHECKING:

@@ -13,15 +13,14 @@ import numpy as np
 from iotd.errors import IotdError, ShardError, ShardUnavailable
 from iotd.query.aggregate import Aggregation
 from iotd.query.buckets import Run
-from iotd.query.join import Times, Values
 from iotd.query.names import Selection
-from iotd.query.pairs import arrays
-from iotd.sensors import Sensor
+from iotd.sensors import Sensor, Times, Values
 from iotd.settings.tree import Tree
 from iotd.settings.values import Address
 from iotd.shards.connection import Argument, Connection, shard_error
 from iotd.shards.look import look_at
 from iotd.topology import Shard
+from iotd.wire.pairs import arrays
 
 T = TypeVar("T")
 
@@ -156,7 +155,7 @@ class ShardSource:
         pages: list[tuple[Times, Values]] = []
         while not pages or len(pages[-1][0]) == PAGE:
             after = first if not pages else int(pages[-1][0][-1]) + 1
-            pages.append(arrays(*await self._retried(partial(self._pairs, _range(sensor, after, last)))))
+            pages.append(arrays(await self._retried(partial(self._pairs, _range(sensor, after, last)))))
         return _joined(pages)
 
     async def buckets(self, wanted: Sequence[tuple[Sensor, Aggregation, Run, int, int]]) -> list[tuple[Times, Values]]:
@@ -213,12 +212,12 @@ class ShardSource:
                 replies[i] = None
         return replies
 
-    async def _pairs(self, command: Sequence[Argument]) -> tuple[int, bytes]:
+    async def _pairs(self, command: Sequence[Argument]) -> bytes:
         try:
-            return await self._connected().call_pairs(*command)
+            return (await self._connected().call_pairs(*command))[1]
         except BaseException as e:
             if isinstance(e, ShardError) and _NOT_THERE in str(e):
-                return 0, b""
+                return b""
             await self.close()
             raise
 

@@ -14,9 +14,9 @@ from iotd.query.aggregate import Aggregation, Piece, combine, needs, piece
 from iotd.query.archives import Found
 from iotd.query.buckets import Run, runs
 from iotd.query.engine import Query
-from iotd.query.join import Part, Range, Source, Times, Values, parts
+from iotd.query.join import Part, Range, Source, parts
 from iotd.query.result import Readings
-from iotd.sensors import Sensor
+from iotd.sensors import Sensor, Times, Values
 
 WINDOW = 50_000
 """Readings, or buckets, in a chunk, about: some MB on their way, some 50 ms of the servers."""

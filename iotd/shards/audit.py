@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from iotd.sensors import Roster
+from iotd.sensors import Roster, Times, Values
 from iotd.shards.reader import ShardReader
-from iotd.sources.signal import Times, Values
 
 _PAGE = 10_000
 

@@ -9,7 +9,7 @@ from typing import Any
 from iotd.errors import ShardError
 from iotd.settings.values import Address
 from iotd.shards.connection import shard_error
-from iotd.wire import Element, Packed, elements
+from iotd.wire.commands import Element, Packed, elements
 
 _NO_SERIES = ("key does not exist", "not a TSDB key")
 """TS.MADD says the second of a key that is not there, too (seen with RedisTimeSeries 1.12.2)."""

@@ -29,7 +29,7 @@ from iotd.shards.series import make_series
 from iotd.shards.verdict import Belief
 from iotd.shards.watcher import Watcher
 from iotd.shards.window import Window
-from iotd.wire import Element, elements, repack
+from iotd.wire.commands import Element, elements, repack
 
 log = structlog.get_logger(__name__)
 

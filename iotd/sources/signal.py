@@ -12,10 +12,8 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.sensors import Roster, Sensor
+from iotd.sensors import Roster, Sensor, Times, Values
 
-Times = NDArray[np.int64]
-Values = NDArray[np.float64]
 _Salts = NDArray[np.uint64]
 
 _HOUR = 3_600_000

@@ -10,11 +10,11 @@ from itertools import chain
 import numpy as np
 import structlog
 
-from iotd.sensors import Batch, Roster
+from iotd.sensors import Batch, Roster, Times, Values
 from iotd.settings.tree import Tree
 from iotd.sources.clock import Clock
 from iotd.sources.schedule import Grid, Schedule
-from iotd.sources.signal import Signal, Times, Values
+from iotd.sources.signal import Signal
 from iotd.sources.source import Intake
 
 log = structlog.get_logger(__name__)

@@ -35,7 +35,7 @@ from iotd.shards.connection import Connection
 from iotd.shards.reader import ShardReader
 from iotd.shards.series import make_series
 from iotd.sources.signal import Signal
-from iotd.wire import Packer
+from iotd.wire.commands import Packer
 from tests.benchmarks.frame import Benchmark, Case, Kind, Run
 from tests.servers.archiving import Keeper
 from tests.servers.influxdb import InfluxServer, running_influxdb

@@ -35,7 +35,7 @@ from iotd.shards.series import make_series
 from iotd.shards.service import ShardService
 from iotd.sources.signal import Signal
 from iotd.sources.simulator import Simulator
-from iotd.wire import Packer
+from iotd.wire.commands import Packer
 from tests.benchmarks.frame import Benchmark, Case
 from tests.servers.ports import port_block
 from tests.servers.system import System, make_settings, start_system, stop_system

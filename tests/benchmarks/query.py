@@ -28,7 +28,7 @@ from iotd.sensors import Batch, Roster
 from iotd.settings import Address
 from iotd.shards.series import make_series
 from iotd.sources.signal import Signal
-from iotd.wire import Packer
+from iotd.wire.commands import Packer
 from tests.benchmarks.frame import Benchmark, Case
 from tests.servers.ports import port_block
 from tests.servers.system import System, make_settings, start_system, stop_system

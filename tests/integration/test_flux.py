@@ -19,8 +19,7 @@ import pytest
 import iotd.archive
 from iotd.archive.points import Points
 from iotd.archive.sinks.influxdb import InfluxSink
-from iotd.query.join import Times, Values
-from iotd.sensors import Roster, Sensor
+from iotd.sensors import Roster, Sensor, Times, Values
 from iotd.settings import Settings
 from iotd.sources.signal import Signal
 from tests.servers.influxdb import InfluxServer

@@ -23,7 +23,7 @@ from iotd.sensors import Batch, Roster
 from iotd.shards.series import make_series
 from iotd.sources.signal import Signal
 from iotd.stack.binaries import RedisBinaries
-from iotd.wire import Packer
+from iotd.wire.commands import Packer
 from tests.servers.daemon import iotd
 from tests.servers.ports import port_block
 from tests.servers.system import System, blocking, make_settings, start_system, stop_system

@@ -20,7 +20,7 @@ from iotd.shards.fence import fence_key
 from iotd.shards.reader import ShardReader
 from iotd.shards.series import make_series
 from iotd.sources.source import Span
-from iotd.wire import Packer
+from iotd.wire.commands import Packer
 from tests.servers.checker import Store
 from tests.servers.system import System, until
 

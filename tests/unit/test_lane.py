@@ -19,7 +19,7 @@ from iotd.pipeline.lane import Lane
 from iotd.pipeline.spool import Spool
 from iotd.settings.tree import Spool as SpoolSettings
 from iotd.sources.source import Span
-from iotd.wire import Packed
+from iotd.wire.commands import Packed
 
 SETTINGS = SpoolSettings(sync="normal")
 

@@ -17,12 +17,12 @@ from iotd.query.aggregate import AGGREGATIONS, Aggregation, piece
 from iotd.query.archives import Found
 from iotd.query.buckets import Run, runs
 from iotd.query.engine import Query
-from iotd.query.join import Range, Times, Values
+from iotd.query.join import Range
 from iotd.query.marks import Marks
 from iotd.query.names import Selection
 from iotd.query.result import Readings, concatenate
 from iotd.query.shard import Held
-from iotd.sensors import Sensor
+from iotd.sensors import Sensor, Times, Values
 from tests.unit.worlds import END, World, lived, with_loss
 
 NEVER = 10**9

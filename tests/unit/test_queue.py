@@ -19,7 +19,7 @@ from iotd.pipeline.queue import Queue
 from iotd.sensors import Batch, Roster
 from iotd.settings import Tree
 from iotd.sources.source import Span
-from iotd.wire import elements
+from iotd.wire.commands import elements
 
 NOW = 1_790_000_000_000
 ROSTER = Roster.of("salon", ["temperature"], 2)

@@ -13,7 +13,7 @@ from iotd.sensors import Batch, Roster
 from iotd.settings.values import Address
 from iotd.shards.connection import shard_error
 from iotd.shards.replies import all_good, examine
-from iotd.wire import ELEMENTS, Packer
+from iotd.wire.commands import ELEMENTS, Packer
 
 HERE = Address("127.0.0.1", 1)
 ROSTER = Roster.of("salon", ["temperature"], 2)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iotd.sensors import UNITS, Roster, Sensor
+from iotd.sensors import UNITS, Roster, Sensor, Values
 from iotd.sources import signal
-from iotd.sources.signal import Signal, Values, values
+from iotd.sources.signal import Signal, values
 
 LOCATIONS = ["salon", "chambre1", "cuisine", "salle_de_bain", "bureau"]
 RANGES = {"temperature": (-20, 60), "humidity": (0, 100), "air_quality": (0, 500)}

@@ -6,9 +6,8 @@ from typing import Protocol
 
 from iotd.query.aggregate import Aggregation
 from iotd.query.buckets import Run
-from iotd.query.join import Times, Values
 from iotd.query.names import Selection
-from iotd.sensors import Sensor
+from iotd.sensors import Sensor, Times, Values
 
 Found = dict[Sensor, tuple[Times, Values]]
 """By sensor: times (int64 ms, rising) and values (float64), of one length, never empty."""

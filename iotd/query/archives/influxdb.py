@@ -16,9 +16,8 @@ from iotd.errors import ArchiveUnavailable
 from iotd.query.aggregate import Aggregation
 from iotd.query.archives.base import Found
 from iotd.query.buckets import Run
-from iotd.query.join import Times, Values
 from iotd.query.names import Selection
-from iotd.sensors import UNITS, Sensor
+from iotd.sensors import UNITS, Sensor, Times, Values
 from iotd.settings import Settings
 
 _AGGREGATIONS: dict[Aggregation, str] = {

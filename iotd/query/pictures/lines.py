@@ -8,10 +8,10 @@ from datetime import tzinfo
 
 import numpy as np
 
-from iotd.query.join import Range, Times, Values, joined
+from iotd.query.join import Range, joined
 from iotd.query.result import Readings
 from iotd.query.times import local, local_zone
-from iotd.sensors import Sensor
+from iotd.sensors import Sensor, Times, Values
 
 _BUCKETS_MS = [
     *(1000 * s for s in (1, 2, 5, 10, 15, 30)),

@@ -1,22 +1,23 @@
-"""A long reply of TS.RANGE as arrays, without an object per reading.
+"""Replies of TS.RANGE in RESP2, read without an object per reading.
 
 A list, an int and bytes for each reading, and the garbage collection that so many bring on, take ten times as long as
-Redis takes to make the reply. So the numbers are read out of its bytes, all that have the same width at once.
+Redis takes to make the reply. So its bytes are kept, and what is wanted is read out of them: all texts that have the
+same width at once. A reading is ``*2 :time +value``, each of the three a line, in a reply without its first line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from iotd.query.join import Times, Values
+from iotd.sensors import Times, Values
+from iotd.wire.fields import Places, alike, fields
 
 _Texts = NDArray[np.uint8]
 """Texts of one width, a row for each."""
-_Places = NDArray[np.intp]
 
 _LINE_END, _MINUS, _POINT, _ZERO = b"\n-.0"
 
@@ -25,27 +26,43 @@ _EXACT = 15
 nearest to the decimal (Clinger, How to Read Floating Point Numbers Accurately, 1990)."""
 
 
-def arrays(count: int, pairs: bytes) -> tuple[Times, Values]:
-    """Times (int64 ms) and values of what :meth:`iotd.shards.connection.Connection.call_pairs` returned."""
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Where the texts of a reply's times and values begin, and how wide (bytes) they are; each of shape (samples,)."""
+
+    times: Places
+    time_widths: Places
+    values: Places
+    value_widths: Places
+
+    @classmethod
+    def of(cls, text: NDArray[np.uint8]) -> Pairs:
+        """Finds them in a reply that has this form (:meth:`iotd.shards.connection.Connection.call_pairs`)."""
+        ends = np.flatnonzero(text == _LINE_END)
+        times, values = ends[0::3] + 2, ends[1::3] + 2  # behind the sign
+        return cls(times, values - times - 3, values, ends[2::3] - 1 - values)
+
+
+def arrays(pairs: bytes) -> tuple[Times, Values]:
+    """Times (int64 ms) and values.
+
+    Raises:
+        ValueError: a value is no number.
+    """
     text = np.frombuffer(pairs, np.uint8)
-    ends = np.flatnonzero(text == _LINE_END).reshape(count, 3)  # a pair is three lines: *2, :time, +value
+    found = Pairs.of(text)
+    count = len(found.times)
     times, values = np.empty(count, np.int64), np.empty(count, np.float64)
-    for rows, some in _by_width(text, ends[:, 0] + 2, ends[:, 1] - 1):
+    for rows, some in _by_width(text, found.times, found.time_widths):
         times[rows] = _whole(some)
-    for rows, some in _by_width(text, ends[:, 1] + 2, ends[:, 2] - 1):
+    for rows, some in _by_width(text, found.values, found.value_widths):
         values[rows] = _decimal(some)
     return times, values
 
 
-def _by_width(text: NDArray[np.uint8], starts: _Places, stops: _Places) -> Iterator[tuple[_Places, _Texts]]:
-    for width, rows in _alike(stops - starts):
-        yield rows, sliding_window_view(text, width)[starts[rows]]
-
-
-def _alike(numbers: _Places) -> Iterator[tuple[int, _Places]]:
-    """Each of the numbers, none below zero, and its places."""
-    for number in np.flatnonzero(np.bincount(numbers)).tolist():
-        yield number, np.flatnonzero(numbers == number)
+def _by_width(text: NDArray[np.uint8], places: Places, widths: Places) -> Iterator[tuple[Places, _Texts]]:
+    for width, rows in alike(widths):
+        yield rows, fields(text, width)[places[rows]].view(np.uint8).reshape(-1, width)
 
 
 def _whole(texts: _Texts) -> Times:
@@ -57,7 +74,7 @@ def _decimal(texts: _Texts) -> Values:
     width = texts.shape[1]
     first = (texts == _POINT).argmax(axis=1)
     place = np.where(texts[np.arange(len(texts)), first] == _POINT, first, width)
-    for point, rows in _alike(place):
+    for point, rows in alike(place):
         values[rows] = _fraction(texts[rows], point)
     return values
 

@@ -10,10 +10,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iotd.decimals import texts
 from iotd.sensors import UNITS, Batch, Roster
 from iotd.shards.connection import pack
-from iotd.wire import ELEMENTS, Packer, elements, repack
+from iotd.wire.commands import ELEMENTS, Packer, elements, repack
+from iotd.wire.decimals import texts
 
 # of RFC 8259, but for its exponent's zeros in front, which it allows
 JSON_NUMBER = re.compile(rb"-?(0|[1-9]\d*)(\.\d+)?(e[-+]\d+)?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,13 @@ def fields(data: bytearray | NDArray[np.uint8], width: int) -> NDArray[Any]:
     return np.ndarray((len(data) - width + 1,), f"V{width}", data, strides=(1,))
 
 
+def alike(numbers: Places) -> Iterator[tuple[int, Places]]:
+    """Each of the numbers, none below zero and all small, and where it stands."""
+    for number in np.flatnonzero(np.bincount(numbers)).tolist():
+        yield number, np.flatnonzero(numbers == number)
+
+
 def copy(source: NDArray[np.uint8], at: Places, target: NDArray[np.uint8], to: Places, widths: Places) -> None:
-    """Copies fields of these widths (bytes, shape (n,), small numbers) from their places to others."""
-    for width in np.flatnonzero(np.bincount(widths)).tolist():
-        alike = np.flatnonzero(widths == width)
-        fields(target, width)[to[alike]] = fields(source, width)[at[alike]]
+    """Copies fields of these widths (bytes) from their places to others; all of shape (n,)."""
+    for width, some in alike(widths):
+        fields(target, width)[to[some]] = fields(source, width)[at[some]]

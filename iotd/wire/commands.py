@@ -15,9 +15,9 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd import decimals
-from iotd.fields import fields
 from iotd.sensors import Batch, Roster
+from iotd.wire import decimals
+from iotd.wire.fields import fields
 
 ELEMENTS = 256
 """Readings in one TS.MADD: few enough to hold up a Redis for well under a millisecond."""

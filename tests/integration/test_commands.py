@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from iotd.sensors import Batch, Roster, Sensor
-from iotd.wire import Packer
+from iotd.wire.commands import Packer
 from tests.servers.system import System
 
 ROSTER = Roster("salon", [Sensor("temperature", "salon", n) for n in (90_001, 90_002)])
