@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from iotd.archive.comparer import Verdict
 from iotd.archive.delivery import Delivery
 from iotd.archive.horizon import Loss
 from iotd.archive.location import Keeper, LocationArchive, Pass
 from iotd.archive.rejects import Rejects, Retried, dead_letters
 from iotd.archive.sinks.base import Sink
-from iotd.archive.verify import Verdict
 from iotd.archive.watermarks import Watermarks
 from iotd.errors import UsageError
 from iotd.ops.tasks import together
@@ -29,7 +29,7 @@ class LocationStatus:
     """How far one location is: of its :class:`LocationArchive`, its :class:`Verdict` and its :class:`Horizon`.
 
     Attributes:
-        unverified: why shard and archive can't be compared.
+        unverified: why shard and archive can't be compared at present.
         waiting: readings that waited for the archive when the last pass began and are not all archived yet.
         left_ms: time until the shard drops the oldest of them.
         lost: what retention took before the archive had it, ever.
@@ -130,7 +130,7 @@ class Archiver:
         Raises:
             IotdError: why one can't be compared.
         """
-        return await self._each(lambda archive: archive.verify(deep=deep, repair=repair))
+        return await self._each(lambda archive: archive.verifier.verify(deep=deep, repair=repair))
 
     async def retry_rejected(self) -> Retried:
         """Sends what was refused for good again, see :meth:`Rejects.retry`.
@@ -164,10 +164,10 @@ class Archiver:
                 location: LocationStatus(
                     watermark=archive.watermark,
                     trouble=archive.outage.reason,
-                    compared=archive.verdict.compared if archive.verdict else None,
-                    gaps=len(archive.verdict.gaps) if archive.verdict else None,
-                    repaired=archive.verdict.repaired if archive.verdict else None,
-                    unverified=archive.unverified,
+                    compared=archive.verifier.verdict.compared if archive.verifier.verdict else None,
+                    gaps=len(archive.verifier.verdict.gaps) if archive.verifier.verdict else None,
+                    repaired=archive.verifier.verdict.repaired if archive.verifier.verdict else None,
+                    unverified=archive.verifier.outage.reason,
                     waiting=archive.horizon.waiting,
                     left_ms=archive.horizon.left_ms,
                     lost=archive.horizon.lost,

@@ -141,6 +141,7 @@ class Horizon:
         for loss in losses:
             log.error(
                 "readings_lost",
+                shard=self.location,
                 sensor=loss.sensor,
                 count=loss.count,
                 first=_said(loss.first),

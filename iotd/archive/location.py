@@ -11,13 +11,14 @@ from typing import Protocol
 
 import structlog
 
+from iotd.archive.comparer import Comparer
 from iotd.archive.delivery import Delivery
 from iotd.archive.flow import POINT_BYTES, Flow
 from iotd.archive.horizon import Horizon
 from iotd.archive.points import Points
-from iotd.archive.verify import Verdict, Verifier
+from iotd.archive.verifier import Verifier
 from iotd.archive.watermarks import Dirty, Watermarks
-from iotd.errors import ArchiveError, ArchiveUnavailable, ArchiveUnverifiable, IotdError
+from iotd.errors import ArchiveError, ArchiveUnavailable, IotdError
 from iotd.ops.outage import Outage
 from iotd.ops.tasks import together
 from iotd.pipeline.budget import Budget
@@ -64,9 +65,8 @@ class LocationArchive:
     Attributes:
         watermark: the highest of its series' watermarks after the last whole pass, ms; None before that.
         outage: why passes do not come to their end.
-        verdict: what the last verification found.
-        unverified: why there can be none, None while there can.
         horizon: what waits, and what retention took.
+        verifier: whether shard and archive are the same.
     """
 
     def __init__(
@@ -82,8 +82,6 @@ class LocationArchive:
         self.location = reader.location
         self.watermark: int | None = None
         self.outage = Outage()
-        self.verdict: Verdict | None = None
-        self.unverified: str | None = None
         self._retention_s = settings.redis.retention.total_seconds()
         self._sink = delivery.sink
         self.horizon = Horizon(self.location, self._sink.identity, watermarks, round(self._retention_s * 1000))
@@ -93,13 +91,17 @@ class LocationArchive:
         self._budget = budget
         self._keeper = keeper
         self._settings = settings.archive
-        self._verifier = Verifier(reader.another(), self._sink, watermarks)
-        self._verified = -float("inf")
         self._polite = 0.0
         self._turn = asyncio.Lock()
         self._asked = asyncio.Event()
-        self._passed = asyncio.Event()
         self._answers: list[asyncio.Future[Pass]] = []
+        self.verifier = Verifier(
+            self.location,
+            Comparer(reader.another(), self._sink, watermarks),
+            watermarks,
+            archive=self._pass,
+            interval_s=self._settings.verify_interval.total_seconds(),
+        )
 
     async def run(self) -> None:
         """Passes until cancelled.
@@ -110,12 +112,12 @@ class LocationArchive:
         try:
             async with together() as group:
                 group.create_task(self._keep_archiving())
-                group.create_task(self._keep_verifying())
+                group.create_task(self.verifier.run())
         finally:
             _answer(self._answers, ArchiveUnavailable(f"{self.location}: the archiver has ended"))
             self._answers = []
             await self._reader.close()
-            await self._verifier.close()
+            await self.verifier.close()
 
     async def cycle(self) -> Pass:
         """A pass that begins from now on, and what it did.
@@ -128,31 +130,6 @@ class LocationArchive:
         self._delivery.hope()
         self._asked.set()
         return await answer
-
-    async def verify(self, *, deep: bool, repair: bool) -> Verdict:
-        """Compares the shard with the archive, and has the gaps archived again if that is wanted.
-
-        Raises:
-            IotdError: shard or archive can't be asked.
-        """
-        verdict = await self._verifier.compare(deep=deep)
-        if verdict.gaps and repair:
-            log.warning(
-                "archive_gaps",
-                shard=self.location,
-                gaps=len(verdict.gaps),
-                first=str(verdict.gaps[0]),
-                effect="repairing",
-            )
-            for gap in verdict.gaps:
-                await asyncio.to_thread(self._watermarks.mark_dirty, self.location, gap.first, gap.last)
-            await self._pass()
-            after = await self._verifier.compare(deep=deep)
-            verdict = Verdict(after.compared, after.gaps, len(verdict.gaps) - len(after.gaps))
-            log.info("archive_repaired", shard=self.location, gaps=verdict.repaired, left=len(verdict.gaps))
-        self.verdict = verdict
-        self.unverified = None
-        return verdict
 
     # ── a pass ──
 
@@ -178,7 +155,7 @@ class LocationArchive:
                 _answer(answers, done)
                 failures = 0
                 self._note_well(done)
-                self._passed.set()
+                self.verifier.passed()
                 pause = max(0.0, self._settings.interval.total_seconds() - (monotonic() - began))
             await self._wait(pause)
 
@@ -271,30 +248,6 @@ class LocationArchive:
         except BaseException:
             flow.unused(used)
             raise
-
-    # ── verification, which no pass waits for ──
-
-    async def _keep_verifying(self) -> None:
-        while True:
-            await self._passed.wait()
-            self._passed.clear()
-            if monotonic() - self._verified >= self._settings.verify_interval.total_seconds():
-                await self._verify()
-
-    async def _verify(self) -> None:
-        try:
-            verdict = await self.verify(deep=False, repair=True)
-        except ArchiveUnverifiable as e:
-            if self.unverified is None:
-                log.warning("verification_off", shard=self.location, reason=str(e))
-            self.unverified = str(e)
-            self._verified = monotonic()
-        except IotdError as e:
-            # it is tried again after the next pass
-            log.warning("verification_failed", shard=self.location, reason=str(e))
-        else:
-            if verdict.compared:
-                self._verified = monotonic()
 
     # ── between passes ──
 

@@ -131,8 +131,6 @@ def _show(said: Any) -> None:
     rows = []
     for location, one in said["locations"].items():
         verdict = "not yet" if one["compared"] is None else f"{one['compared']:,}"
-        if one["unverified"]:
-            verdict = "off"
         gaps = bad(one["gaps"]) if one["gaps"] else "" if one["gaps"] is None else good("none")
         mark = "nothing" if one["watermark"] is None else _local(one["watermark"])
         trouble = "waits for the archive" if one["trouble"] == said["trouble"] else one["trouble"]
@@ -140,7 +138,7 @@ def _show(said: Any) -> None:
     out.print(table(("location", "archived up to", "readings compared", "hours that differ", "trouble"), rows))
     locations = said["locations"].values()
     if unverified := next((one["unverified"] for one in locations if one["unverified"]), None):
-        out.print(f"verification is off: {unverified}")
+        out.print(f"not verified at present: {unverified}")
     for location, one in said["locations"].items():
         if one["trouble"] and one["left_ms"] is not None:
             left = _duration(one["left_ms"])

@@ -286,19 +286,25 @@ async def test_without_flux_it_archives_and_says_that_it_can_not_verify(make_rig
     await rig.all_there()
 
 
-async def test_a_verification_that_fails_does_not_stop_the_archiving(make_rig: MakeRig) -> None:
+async def test_a_verification_that_fails_is_told_once_and_does_not_stop_the_archiving(make_rig: MakeRig) -> None:
     rig = await make_rig()
-    rig.proxy.inject(Answer(400), path=QUERY, times=1)
-    rig.proxy.inject(Answer(500), path=QUERY, times=1)
+    for status in (400, 500, 503):
+        rig.proxy.inject(Answer(status), path=QUERY, times=1)
     await rig.load(T0, COUNT)
-    async with archiving(rig) as archiver:
-        await archiver.cycle()
+    reasons = set()
+    with capture_logs() as logs:
+        async with archiving(rig) as archiver:
 
-        async def compared() -> bool:
-            await archiver.cycle()
-            return archiver.status.locations["salon"].compared == COUNT * len(ROSTER)
+            async def compared() -> bool:
+                await archiver.cycle()
+                salon = archiver.status.locations["salon"]
+                reasons.add(salon.unverified)
+                return salon.compared == COUNT * len(ROSTER) and salon.unverified is None
 
-        await until(compared, 20, "it is verified all the same")
+            await until(compared, 20, "it is verified all the same")
+    told = [line["event"] for line in logs if line["event"].startswith("verification")]
+    assert told == ["verification_failed", "verification_resumed"]
+    assert any("503" in reason for reason in reasons if reason), "status goes on saying why"
     await rig.all_there()
 
 
@@ -376,6 +382,7 @@ async def test_an_outage_longer_than_retention_is_told_long_before_and_the_loss_
             named = archiver.status.locations["salon"].lost
             assert {line["event"] for line in logs} >= {"retention_near", "readings_lost"}
             first = next(i for i, line in enumerate(logs) if line["event"] == "readings_lost")
+            assert logs[first]["shard"] == "salon"
             assert [line["event"] for line in logs[:first]].count("retention_near") >= 1
         rig.proxy.heal()
         async with archiving(rig) as archiver:  # a restart knows what was lost

@@ -1,4 +1,4 @@
-"""Verification: what a shard holds, against what the archive holds, per series and hour."""
+"""The comparer: what a shard holds, against what the archive holds, per series and hour."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Verdict:
     repaired: int = 0
 
 
-class Verifier:
+class Comparer:
     """Compares one location, a day at a time, so that neither server is held up and nothing large is held here.
 
     It has a reader of its own: archiving goes on meanwhile.
