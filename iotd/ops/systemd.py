@@ -30,7 +30,7 @@ class Notifier:
 
     def reloading(self) -> None:
         """The configuration is being read anew; :meth:`ready` ends that."""
-        # Type=notify-reload tells by the time whether this answers its own SIGHUP (sd_notify(3))
+        # a unit with Type=notify-reload tells by the time whether this answers its SIGHUP (sd_notify(3))
         self._tell("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns() // 1000}")
 
     def stopping(self, limit_s: float) -> None:
