@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # settings name the types, and `iotd status` needs no arrays
+    import numpy as np
+    from numpy.typing import NDArray
 
-Times = NDArray[np.int64]
+Times: TypeAlias = "NDArray[np.int64]"
 """Milliseconds since the epoch."""
-Values = NDArray[np.float64]
+Values: TypeAlias = "NDArray[np.float64]"
 """Readings, each in its sensor's unit."""
 
 UNITS: dict[str, str] = {

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
+from iotd.sensors import UNITS
+
 if TYPE_CHECKING:
     from iotd.settings import Settings
 
@@ -21,8 +23,6 @@ def types(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 
 def units(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from iotd.sensors import UNITS  # noqa: PLC0415  # brings numpy
-
     return _of_settings(ctx, incomplete, lambda settings: (UNITS[t] for t in settings.sensors.types))
 
 

@@ -400,9 +400,13 @@ async def test_the_blocking_system_streams_and_converts(
         await asyncio.to_thread(work)
 
 
-def test_importing_iotd_does_not_bring_the_library_with_it() -> None:
+@pytest.mark.parametrize(("module", "brought"), [("iotd", []), ("iotd.cli.status", ["aiohttp", "pydantic", "redis"])])
+def test_what_is_asked_for_often_brings_no_more_than_it_needs(module: str, brought: list[str]) -> None:
     import subprocess
     import sys
 
-    code = "import sys, iotd; print(sorted(m for m in ('numpy', 'redis', 'aiohttp', 'pydantic') if m in sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    code = (
+        f"import sys, {module}; print(sorted(m for m in ('numpy', 'redis', 'aiohttp', 'pydantic') if m in sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == f"{brought}\n"
