@@ -251,14 +251,23 @@ class Daemon:
                     await location.lane.committed()
                     await location.lane.drained()
                 if self.tasks.runs("archiver"):
-                    with contextlib.suppress(IotdError):  # what is not archived now is archived after the next start
-                        await self.archiver.cycle()
+                    await self._archive_the_rest()
         except TimeoutError:
             left = sum(location.lane.depth().batches for location in locations)
             if left:
                 log.warning(
                     "not_drained", batches=left, effect="they are in the spool, and are written when it goes on"
                 )
+
+    async def _archive_the_rest(self) -> None:
+        effect = "the shards hold what it lacks, and it is archived after the next start"
+        try:
+            await self.archiver.cycle()
+        except IotdError as e:
+            log.warning("not_archived", reason=str(e), effect=effect)
+        except asyncio.CancelledError:
+            log.warning("not_archived", reason="the time for it was over", effect=effect)
+            raise
 
     # ── what there is to say ──
 

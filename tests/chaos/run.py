@@ -83,11 +83,10 @@ async def chaos(
                 watching.cancel()
             said("no more faults")
             await _count(world, outcome, said)
+            if not all(counted.good for counted in outcome.counts.values()):
+                _tell_ends(world, tell, 60)
         except BaseException:
-            for path in (world.disk.parent / "daemon.log", *world.system.settings.state.glob("nodes/*/log")):
-                if path.exists():
-                    tell(f"── the end of {path.name} of {path.parent.name}")
-                    tell("\n".join(path.read_text(errors="replace").splitlines()[-15:]))
+            _tell_ends(world, tell, 15)
             raise
         finally:
             await world.down()
@@ -96,6 +95,13 @@ async def chaos(
     outcome.deaths = world.deaths
     outcome.seconds = round(monotonic() - began, 1)
     return outcome
+
+
+def _tell_ends(world: World, tell: Tell, lines: int) -> None:
+    for path in (world.disk.parent / "daemon.log", *world.system.settings.state.glob("nodes/*/log")):
+        if path.exists():
+            tell(f"── the end of {path.name} of {path.parent.name}")
+            tell("\n".join(path.read_text(errors="replace").splitlines()[-lines:]))
 
 
 async def _watch(world: World, outcome: Outcome) -> None:

@@ -101,6 +101,7 @@ class World:
             spool={"keep": "256MiB"},
             archive={"interval": "10s", "sink": "influxdb"},
             influxdb={"url": self.influx.proxy_url, "token_file": self.influx.token_file, "timeout": "3s"},
+            shutdown={"drain": "60s"},  # the count follows the last pass
             log={"level": "info", "format": "json"},
         )
         self._daemon: Daemon | None = None

@@ -15,6 +15,7 @@ from iotd.stack.processes import Processes
 from tests.conftest import FreshSystem
 from tests.servers.checker import all_there
 from tests.servers.daemon import Daemon, iotd, running_daemon
+from tests.servers.ports import port_block
 from tests.servers.system import System, until
 
 
@@ -222,3 +223,16 @@ async def test_a_shard_that_never_answers_delays_no_other(fresh_system: FreshSys
         assert await daemon.ended() == 0
     for location in ("salon", "chambre1"):
         await all_there(system, location)
+
+
+async def test_a_stop_says_that_the_last_pass_did_not_come_to_its_end(fresh_system: FreshSystem) -> None:
+    with port_block() as closed:
+        nowhere = {"url": f"http://127.0.0.1:{closed}", "token": "none"}
+        system = fresh_system(archive={"sink": "influxdb"}, influxdb=nowhere, shutdown={"drain": "3s"})
+        with running_daemon(system.settings) as daemon:
+            await daemon.running()
+            await daemon.writes("salon")
+            assert await daemon.stop() == 0
+        (said,) = daemon.events("not_archived")
+        assert said["reason"]
+        assert daemon.events("not_drained") == []

@@ -236,9 +236,9 @@ class InfluxProxy:
             return None  # the server is down: the client sees its connection reset
 
     async def _throttle(self, size: int) -> None:
-        if self.rate is not None:
+        if (rate := self.rate) is not None:
             async with self._busy:  # one after the other, as on one wire
-                await asyncio.sleep(size / self.rate)
+                await asyncio.sleep(size / rate)
 
 
 class _Incoming:
