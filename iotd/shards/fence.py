@@ -78,6 +78,7 @@ class Fence:
         self._under_way = 0
         self._none_under_way = asyncio.Event()
         self._none_under_way.set()
+        self._latest = 0
         self._set_at = 0.0
         self._fsynced_at = monotonic()
         self._warned_full = False
@@ -96,6 +97,7 @@ class Fence:
             ShardUnavailable: no answer, or the data was exchanged under us (FLUSHALL, an older dump).
             NotMaster: the node was demoted.
         """
+        self._latest = self._lane.confirmed  # a fence that stands here was perhaps never waited for
         async with together() as group:
             for connection in self._connections:
                 group.create_task(self._keep_confirming_over(connection))
@@ -120,12 +122,13 @@ class Fence:
                 self._none_under_way.set()
 
     async def _next(self) -> int:
-        await self._lane.wait_applied(max(self._standing or 0, self._lane.confirmed))
+        await self._lane.wait_applied(self._latest)
         with suppress(TimeoutError):
             async with asyncio.timeout_at(self._set_at + _APART_S):
                 await self._none_under_way.wait()
         self._set_at = asyncio.get_running_loop().time()
-        return self._lane.applied
+        self._latest = self._lane.applied
+        return self._latest
 
     async def _pass_on_late(self) -> None:
         if (late := self._lane.take_late()) is not None:

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import FreshSystem
 from tests.servers.checker import all_there
 from tests.servers.daemon import running_daemon
-from tests.servers.system import until
+from tests.servers.system import make_settings, until
 
 SMALL: dict[str, Any] = {"sensors": {"interval": "10ms"}, "redis": {"retention": "3650d"}}
 
@@ -88,3 +88,42 @@ async def test_a_replica_without_an_append_only_file_confirms_by_its_memory_and_
         ]
         assert await daemon.stop() == 0
     await all_there(system, "salon")
+
+
+async def test_what_was_written_before_a_crash_is_confirmed_after_it_though_no_reading_comes(
+    fresh_system: FreshSystem,
+) -> None:
+    system = fresh_system(sensors={"interval": "3s"})
+
+    async def fence() -> int:
+        (key,) = await system.ask("redis-salon-master", "KEYS", "iotd:fence:*")
+        return int(await system.ask("redis-salon-master", "GET", key))
+
+    async def waiting(batches: int) -> bool:
+        said = await daemon.status()
+        return bool(said) and said["shards"][0]["depth"]["batches"] == batches
+
+    with running_daemon(system.settings) as daemon:
+        await daemon.running()
+        await daemon.writes("salon")
+        await until(lambda: waiting(0), 20, "all is confirmed")
+        await system.stack.stop("redis-salon-replica")
+        before = await fence()
+
+        async def set_and_not_confirmed() -> bool:
+            return await fence() > before and await waiting(1)
+
+        await until(set_and_not_confirmed, 20, "the fence stands behind a reading that nobody confirms")
+        daemon.process.kill()
+    await system.stack.start("redis-salon-replica")
+    make_settings(
+        system.settings.state.parent,
+        system.settings.topology.redis_port,
+        ["salon"],
+        sensors={"interval": "1d"},
+        stack={"redis_dir": system.settings.stack.redis_dir},
+    )
+    with running_daemon(system.settings) as daemon:
+        await daemon.running()
+        await until(lambda: waiting(0), 20, "it is confirmed")
+        assert await daemon.stop() == 0
