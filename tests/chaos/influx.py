@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from iotd.settings import Address, Settings
@@ -16,6 +15,7 @@ from iotd.stack.processes import Processes
 from iotd.topology import Node
 from tests.chaos.witness import Witness
 from tests.servers.archives import InfluxStore
+from tests.servers.disk import Disk
 from tests.servers.influxproxy import InfluxProxy, running_proxy
 from tests.servers.system import until
 
@@ -41,13 +41,14 @@ class Influx:
         self._backend = backend
         self._settings = settings
         self._proxy_host = proxy_host
-        self._disk = settings.state / "nodes" / self.node.name
+        self.disk: Disk
         self._life = AsyncExitStack()
 
     async def up(self) -> None:
         """Starts and sets up the server, and the proxy."""
-        self._disk.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK_MB}m", "tmpfs", str(self._disk)], check=True)
+        self.disk = Disk(self._settings.state / "nodes" / self.node.name, _DISK_MB)
+        self._life.callback(self.disk.unmount)
+        self._life.callback(self._backend.kill, self.node)
         await self.mend()
         await set_up(self._settings, self.node)
         proxying = running_proxy(self.url, host=self._proxy_host, port=_PORT)
@@ -57,9 +58,6 @@ class Influx:
     async def down(self) -> None:
         """Ends both, and takes the disk away."""
         await self._life.aclose()
-        self._backend.kill(self.node)
-        if self._disk.exists():
-            subprocess.run(["umount", "-l", str(self._disk)], check=False)
 
     async def mend(self) -> None:
         """Starts it if it does not run, and returns when it is healthy."""
@@ -71,35 +69,11 @@ class Influx:
 
         await until(healthy, 60, "influxd is healthy")
 
-    def kill(self) -> None:
-        self._backend.kill(self.node)
-
-    def pause(self) -> None:
-        self._backend.pause(self.node)
-
-    def resume(self) -> None:
-        self._backend.resume(self.node)
-
-    def fill_disk(self) -> None:
-        """Leaves it not a byte."""
-        with self._ballast.open("wb", buffering=0) as f:
-            for size in (1 << 20, 1 << 12):
-                with suppress(OSError):
-                    while True:
-                        f.write(bytes(size))
-
-    def free_disk(self) -> None:
-        self._ballast.unlink(missing_ok=True)
-
     def store(self) -> InfluxStore:
         """What it holds, asked of itself."""
         influx = self._settings.influxdb
         token = self.token_file.read_text().strip()
         return InfluxStore(self.url, org=influx.org, bucket=influx.bucket, token=token)
-
-    @property
-    def _ballast(self) -> Path:
-        return self._disk / "ballast"
 
 
 def no_influxd() -> str | None:

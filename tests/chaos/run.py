@@ -98,7 +98,7 @@ async def chaos(
 
 
 def _tell_ends(world: World, tell: Tell, lines: int) -> None:
-    for path in (world.disk.parent / "daemon.log", *world.system.settings.state.glob("nodes/*/log")):
+    for path in (world.disk.path.parent / "daemon.log", *world.system.settings.state.glob("nodes/*/log")):
         if path.exists():
             tell(f"── the end of {path.name} of {path.parent.name}")
             tell("\n".join(path.read_text(errors="replace").splitlines()[-lines:]))

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,7 @@ from iotd.topology import Node
 from tests.chaos.hosts import Host, Hosts
 from tests.chaos.influx import Influx
 from tests.servers.daemon import Daemon
+from tests.servers.disk import Disk
 from tests.servers.system import System, make_settings, until
 
 _FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
@@ -61,9 +63,7 @@ class World:
         self.emptied: set[str] = set()
         self.deaths: list[str] = []
         self._command = daemon
-        self.disk = folder / "daemon"
-        self.disk.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK_MB}m", "tmpfs", str(self.disk)], check=True)
+        self.disk = Disk(folder / "daemon", _DISK_MB)
         self._clock = folder / "clock"
         self._clock.write_text("+0")
         places: dict[str, Host] = {}
@@ -93,7 +93,7 @@ class World:
         self.system.stack.backend = self.backend
         self.influx = Influx(self.backend, stack, influx_host.address, self.hosts.ours)
         self.settings = make_settings(
-            self.disk,
+            self.disk.path,
             7000,
             locations,
             **common,
@@ -177,6 +177,23 @@ class World:
             raise AssertionError(f"{e}; {last}") from None
         await self.influx.mend()
 
+    def kill(self, *nodes: Node) -> str:
+        """Kills servers; returns their names. :meth:`mend` brings them back."""
+        for node in nodes:
+            self.backend.kill(node)
+        return ", ".join(node.name for node in nodes)
+
+    @contextmanager
+    def hanging(self, *nodes: Node) -> Iterator[str]:
+        """Servers that hang meanwhile; their names."""
+        for node in nodes:
+            self.backend.pause(node)
+        try:
+            yield ", ".join(node.name for node in nodes)
+        finally:
+            for node in nodes:
+                self.backend.resume(node)
+
     def restart(self, node: Node, master: Address | None, *, empty: bool = False) -> None:
         """Starts a killed Redis at once; as a master when ``master`` is None."""
         if empty:
@@ -195,13 +212,13 @@ class World:
         """Starts it, unless it runs."""
         if self._wanted and self.daemon.process.poll() is None:
             return
-        log = self.disk.parent / "daemon.log"
+        log = self.disk.path.parent / "daemon.log"
         env = {**os.environ, "PYTHONUNBUFFERED": "1"}
         if _FAKETIME is not None:
             # only the wall clock: what waits, waits by the monotonic one
             env |= {"LD_PRELOAD": str(_FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(self._clock)}
             env |= {"FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-        config = str(self.disk / "iotd.toml")
+        config = str(self.disk.path / "iotd.toml")
         with log.open("ab") as out:
             process = subprocess.Popen(
                 self.home.inside([sys.executable, *self._command, "--config", config, "run"]),
@@ -267,4 +284,4 @@ class World:
             self.kill_daemon()
         await asyncio.gather(*(asyncio.to_thread(self.backend.kill, node) for node in self.system.stack.nodes()))
         await self.influx.down()
-        subprocess.run(["umount", "-l", str(self.disk)], check=True)
+        self.disk.unmount()

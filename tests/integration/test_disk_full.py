@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,26 +10,22 @@ from pathlib import Path
 from tests.conftest import FreshSystem
 from tests.servers.checker import RedisStore, count, handed_over
 from tests.servers.daemon import iotd, running_daemon
+from tests.servers.disk import Disk
 from tests.servers.http import get, metrics
 from tests.servers.needs import lacking
 from tests.servers.system import make_settings, until
 
-_SIZE = 4 * 1024 * 1024
-
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    """A file system of its own in that folder, of four MiB."""
-    folder.mkdir(parents=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={_SIZE}", "tmpfs", folder], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        lacking("lab", f"a small file system can't be mounted: {mounted.stderr.strip()}")
+def small_disk(folder: Path) -> Iterator[Disk]:
     try:
-        yield
+        disk = Disk(folder, megabytes=4)
+    except OSError as e:
+        lacking("lab", f"a small file system can't be mounted: {e}")
+    try:
+        yield disk
     finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
+        disk.unmount()
 
 
 async def test_a_full_disk_is_said_and_over_by_itself_and_nothing_is_lost(
@@ -42,29 +37,29 @@ async def test_a_full_disk_is_said_and_over_by_itself_and_nothing_is_lost(
     settings = make_settings(
         folder, system.settings.topology.redis_port, sensors={"interval": "50ms"}, archive={"interval": "1s"}
     )
-    with small_disk(settings.state), running_daemon(settings) as daemon:
+    with small_disk(settings.state) as disk, running_daemon(settings) as daemon:
         await daemon.running()
         for location in settings.locations:
             await daemon.writes(location)
-        _fill(settings.state / "ballast")
+        with disk.full():
 
-        async def unready() -> bool:
-            return (await get(settings, "/readyz"))[0] == 503
+            async def unready() -> bool:
+                return (await get(settings, "/readyz"))[0] == 503
 
-        await until(unready, 60, "it is not ready")
-        _, text, _ = await get(settings, "/readyz")
-        assert "the spool can't be written" in json.loads(text)["reasons"][0]
-        assert (await metrics(settings))["iotd_spool_failing"] == 1
-        assert (await get(settings, "/livez"))[0] == 200
-        config = folder / "iotd.toml"
-        shown = await iotd("status", config=config)
-        assert "the spool can't be written" in shown.out
-        # nothing that must write is broken by being asked for: a reload is refused or taken, and the daemon lives
-        make_settings(folder, settings.topology.redis_port, sensors={"interval": "50ms"}, archive={"interval": "2s"})
-        await iotd("reload", config=config, limit=60)
-        assert (await get(settings, "/livez"))[0] == 200
-
-        (settings.state / "ballast").unlink()
+            await until(unready, 60, "it is not ready")
+            _, text, _ = await get(settings, "/readyz")
+            assert "the spool can't be written" in json.loads(text)["reasons"][0]
+            assert (await metrics(settings))["iotd_spool_failing"] == 1
+            assert (await get(settings, "/livez"))[0] == 200
+            config = folder / "iotd.toml"
+            shown = await iotd("status", config=config)
+            assert "the spool can't be written" in shown.out
+            # nothing that must write is broken by being asked for: a reload is refused or taken, and the daemon lives
+            make_settings(
+                folder, settings.topology.redis_port, sensors={"interval": "50ms"}, archive={"interval": "2s"}
+            )
+            await iotd("reload", config=config, limit=60)
+            assert (await get(settings, "/livez"))[0] == 200
 
         async def ready() -> bool:
             return (await get(settings, "/readyz"))[0] == 200
@@ -86,13 +81,3 @@ async def test_a_full_disk_is_said_and_over_by_itself_and_nothing_is_lost(
         async with system.connection(master.name) as redis:
             found = await count(settings, location, span, RedisStore(redis))
         assert found.good, found
-
-
-def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as f:
-        for size in (65_536, 4_096, 512, 1):
-            try:
-                while True:
-                    f.write(b"x" * size)
-            except OSError:
-                continue

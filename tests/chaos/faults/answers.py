@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -16,6 +16,15 @@ from tests.chaos.faults.base import fault
 from tests.chaos.world import World
 
 
+@asynccontextmanager
+async def _configured(world: World, node: Node, name: str, value: str) -> AsyncIterator[str]:
+    try:
+        await _set(world, node, name, value)
+        yield node.name
+    finally:
+        await _set(world, node, name, "0")
+
+
 async def _set(world: World, node: Node, name: str, value: str) -> None:
     with suppress(IotdError):  # another fault may have taken the node; the next start of it sets all anew
         await world.system.ask(node.name, "CONFIG", "SET", name, value)
@@ -24,21 +33,15 @@ async def _set(world: World, node: Node, name: str, value: str) -> None:
 @fault
 async def master_out_of_memory(world: World, rng: Random) -> AsyncIterator[str]:
     master = await world.master(rng.choice(world.locations))
-    await _set(world, master, "maxmemory", "1")
-    try:
-        yield master.name
-    finally:
-        await _set(world, master, "maxmemory", "0")
+    async with _configured(world, master, "maxmemory", "1") as name:
+        yield name
 
 
 @fault
 async def master_wants_more_replicas(world: World, rng: Random) -> AsyncIterator[str]:
     master = await world.master(rng.choice(world.locations))
-    await _set(world, master, "min-replicas-to-write", "5")
-    try:
-        yield master.name
-    finally:
-        await _set(world, master, "min-replicas-to-write", "0")
+    async with _configured(world, master, "min-replicas-to-write", "5") as name:
+        yield name
 
 
 @fault
@@ -60,7 +63,7 @@ async def sentinel_that_lies(world: World, rng: Random) -> AsyncIterator[str]:
     location = rng.choice(world.locations)
     sentinel = rng.choice(world.sentinels(location))
     _, replica = await world.pair(location)
-    world.backend.kill(sentinel)
+    world.kill(sentinel)
     command = [sys.executable, str(Path(liar.__file__)), *map(str, sentinel.address), location]
     fake = subprocess.Popen(world.host(sentinel).inside([*command, *map(str, replica.address)]))
     try:

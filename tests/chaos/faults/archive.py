@@ -48,9 +48,8 @@ async def _proxied(world: World, *faults: Fault, path: str = WRITE) -> AsyncIter
 async def archive_killed(world: World, rng: Random) -> AsyncIterator[str]:
     async with _archiving(world):
         await asyncio.sleep(rng.uniform(0, 0.5))
-        world.influx.kill()
         try:
-            yield "influxd"
+            yield world.kill(world.influx.node)
         finally:
             await world.influx.mend()
 
@@ -58,23 +57,19 @@ async def archive_killed(world: World, rng: Random) -> AsyncIterator[str]:
 @fault
 async def archive_hangs(world: World, rng: Random) -> AsyncIterator[str]:
     async with _archiving(world):
-        world.influx.pause()
-        try:
-            yield "influxd"
-        finally:
-            world.influx.resume()
+        with world.hanging(world.influx.node) as name:
+            yield name
 
 
 @fault
 async def archive_disk_full(world: World, rng: Random) -> AsyncIterator[str]:
-    world.influx.fill_disk()
     async with _archiving(world):
         try:
-            yield "not a byte left for influxd"
+            with world.influx.disk.full():
+                yield "not a byte left for influxd"
         finally:
-            world.influx.free_disk()
             # influxd 2.7 does not try again to open a shard that it could not open for want of room
-            world.influx.kill()
+            world.kill(world.influx.node)
             await world.influx.mend()
 
 
@@ -150,7 +145,7 @@ async def failover_in_the_middle_of_a_page(world: World, rng: Random) -> AsyncIt
     with suppress(AssertionError):
         await until(writing, 15, "the archiver is at it")
     master = await world.master(location)
-    world.backend.kill(master)
+    world.kill(master)
     try:
         yield master.name
     finally:

@@ -6,8 +6,7 @@ import asyncio
 import signal
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing, suppress
-from pathlib import Path
+from contextlib import closing
 from random import Random
 
 from tests.chaos.faults.base import fault
@@ -27,12 +26,9 @@ async def daemon_killed(world: World, rng: Random) -> AsyncIterator[str]:
 async def daemon_killed_between_write_and_confirmation(world: World, rng: Random) -> AsyncIterator[str]:
     # while its replicas hang, what is written can't be confirmed
     replicas = [(await world.pair(location))[1] for location in world.locations]
-    for replica in replicas:
-        world.backend.pause(replica)
-    await asyncio.sleep(rng.uniform(0.5, 2))
-    world.kill_daemon()
-    for replica in replicas:
-        world.backend.resume(replica)
+    with world.hanging(*replicas):
+        await asyncio.sleep(rng.uniform(0.5, 2))
+        world.kill_daemon()
     world.start_daemon()
     yield "with readings written and not confirmed"
 
@@ -41,7 +37,7 @@ async def daemon_killed_between_write_and_confirmation(world: World, rng: Random
 async def daemon_killed_in_a_failover(world: World, rng: Random) -> AsyncIterator[str]:
     location = rng.choice(world.locations)
     master = await world.master(location)
-    world.backend.kill(master)
+    world.kill(master)
     await asyncio.sleep(rng.uniform(0, 2.5))
     world.kill_daemon()
     world.start_daemon()
@@ -61,26 +57,11 @@ async def daemon_hangs(world: World, rng: Random) -> AsyncIterator[str]:
 @fault
 async def disk_full(world: World, rng: Random) -> AsyncIterator[str]:
     replicas = [(await world.pair(location))[1] for location in world.locations]
-    for replica in replicas:
-        world.backend.pause(replica)  # nothing is confirmed, so that the spool can't make do with the room it has
-    with closing(sqlite3.connect(world.settings.state / "spool.sqlite", timeout=10)) as spool:
-        spool.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    ballast = world.disk / "ballast"
-    _fill(ballast)
-    try:
-        yield "no byte is left"
-    finally:
-        ballast.unlink()
-        for replica in replicas:
-            world.backend.resume(replica)
-
-
-def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as f:
-        for size in (1 << 20, 1 << 12):
-            with suppress(OSError):
-                while True:
-                    f.write(bytes(size))
+    with world.hanging(*replicas):  # nothing is confirmed, so that the spool can't make do with the room it has
+        with closing(sqlite3.connect(world.settings.state / "spool.sqlite", timeout=10)) as spool:
+            spool.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        with world.disk.full():
+            yield "no byte is left"
 
 
 @fault

@@ -40,7 +40,7 @@ async def master_killed_with_writes_that_never_left_it(world: World, rng: Random
     master, replica = await world.pair(location)
     with world.hosts.cut(world.host(master), [world.host(replica)]):
         await asyncio.sleep(8)
-        world.backend.kill(master)
+        world.kill(master)
         await world.promoted(location, master)
         yield master.name
 

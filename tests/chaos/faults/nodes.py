@@ -12,46 +12,35 @@ from tests.chaos.world import World
 
 @fault
 async def master_killed(world: World, rng: Random) -> AsyncIterator[str]:
-    master = await world.master(rng.choice(world.locations))
-    world.backend.kill(master)
-    yield master.name
+    yield world.kill(await world.master(rng.choice(world.locations)))
 
 
 @fault
 async def master_hangs(world: World, rng: Random) -> AsyncIterator[str]:
-    master = await world.master(rng.choice(world.locations))
-    world.backend.pause(master)
-    try:
-        yield master.name
-    finally:
-        world.backend.resume(master)
+    with world.hanging(await world.master(rng.choice(world.locations))) as name:
+        yield name
 
 
 @fault
 async def replica_killed(world: World, rng: Random) -> AsyncIterator[str]:
     _, replica = await world.pair(rng.choice(world.locations))
-    world.backend.kill(replica)
-    yield replica.name
+    yield world.kill(replica)
 
 
 @fault
 async def replica_hangs(world: World, rng: Random) -> AsyncIterator[str]:
     _, replica = await world.pair(rng.choice(world.locations))
-    world.backend.pause(replica)
-    try:
-        yield replica.name
-    finally:
-        world.backend.resume(replica)
+    with world.hanging(replica) as name:
+        yield name
 
 
 @fault
 async def replica_stalled_and_then_the_master_killed(world: World, rng: Random) -> AsyncIterator[str]:
     # everything the master acknowledged meanwhile is gone with it
     master, replica = await world.pair(rng.choice(world.locations))
-    world.backend.pause(replica)
-    await asyncio.sleep(8)
-    world.backend.kill(master)
-    world.backend.resume(replica)
+    with world.hanging(replica):
+        await asyncio.sleep(8)
+        world.kill(master)
     yield f"{replica.name}, {master.name}"
 
 
@@ -59,10 +48,10 @@ async def replica_stalled_and_then_the_master_killed(world: World, rng: Random) 
 async def one_master_killed_after_the_other(world: World, rng: Random) -> AsyncIterator[str]:
     location = rng.choice(world.locations)
     first, second = await world.pair(location)
-    world.backend.kill(first)
+    world.kill(first)
     await world.promoted(location, first)
     await world.system.stack.start(first.name)
-    world.backend.kill(second)
+    world.kill(second)
     yield f"{first.name}, then {second.name}"
 
 
@@ -70,43 +59,34 @@ async def one_master_killed_after_the_other(world: World, rng: Random) -> AsyncI
 async def second_failover_right_after_the_first(world: World, rng: Random) -> AsyncIterator[str]:
     location = rng.choice(world.locations)
     first, second = await world.pair(location)
-    world.backend.kill(first)
+    world.kill(first)
     await world.promoted(location, first)
     world.restart(first, second.address)
-    world.backend.kill(second)  # whether or not the first is in sync by now
+    world.kill(second)  # whether or not the first is in sync by now
     yield f"{first.name}, {second.name}"
 
 
 @fault
 async def both_nodes_killed(world: World, rng: Random) -> AsyncIterator[str]:
-    pair = await world.pair(rng.choice(world.locations))
-    for node in pair:
-        world.backend.kill(node)
-    yield ", ".join(node.name for node in pair)
+    yield world.kill(*await world.pair(rng.choice(world.locations)))
 
 
 @fault
 async def two_masters_killed_at_once(world: World, rng: Random) -> AsyncIterator[str]:
     chosen = rng.sample(world.locations, min(2, len(world.locations)))
-    masters = [await world.master(location) for location in chosen]
-    for master in masters:
-        world.backend.kill(master)
-    yield ", ".join(master.name for master in masters)
+    yield world.kill(*[await world.master(location) for location in chosen])
 
 
 @fault
 async def all_masters_killed_at_once(world: World, rng: Random) -> AsyncIterator[str]:
-    masters = [await world.master(location) for location in world.locations]
-    for master in masters:
-        world.backend.kill(master)
-    yield ", ".join(master.name for master in masters)
+    yield world.kill(*[await world.master(location) for location in world.locations])
 
 
 @fault
 async def master_restarted_at_once(world: World, rng: Random) -> AsyncIterator[str]:
     # it answers LOADING until its append-only file is read
     master = await world.master(rng.choice(world.locations))
-    world.backend.kill(master)
+    world.kill(master)
     world.restart(master, None)
     yield master.name
 
@@ -117,53 +97,39 @@ async def master_restarted_empty(world: World, rng: Random) -> AsyncIterator[str
     location = world.locations[-1]
     master = await world.master(location)
     world.emptied.add(location)
-    world.backend.kill(master)
+    world.kill(master)
     world.restart(master, None, empty=True)
     yield master.name
 
 
 @fault
 async def sentinel_killed(world: World, rng: Random) -> AsyncIterator[str]:
-    sentinel = rng.choice(world.sentinels(rng.choice(world.locations)))
-    world.backend.kill(sentinel)
-    yield sentinel.name
+    yield world.kill(rng.choice(world.sentinels(rng.choice(world.locations))))
 
 
 @fault
 async def sentinel_hangs(world: World, rng: Random) -> AsyncIterator[str]:
-    sentinel = rng.choice(world.sentinels(rng.choice(world.locations)))
-    world.backend.pause(sentinel)
-    try:
-        yield sentinel.name
-    finally:
-        world.backend.resume(sentinel)
+    with world.hanging(rng.choice(world.sentinels(rng.choice(world.locations)))) as name:
+        yield name
 
 
 @fault
 async def sentinel_hangs_and_the_master_is_killed(world: World, rng: Random) -> AsyncIterator[str]:
     location = rng.choice(world.locations)
     sentinel, master = rng.choice(world.sentinels(location)), await world.master(location)
-    world.backend.pause(sentinel)
-    world.backend.kill(master)
-    try:
-        yield f"{sentinel.name}, {master.name}"
-    finally:
-        world.backend.resume(sentinel)
+    with world.hanging(sentinel) as name:
+        yield f"{name}, {world.kill(master)}"
 
 
 @fault
 async def all_sentinels_killed(world: World, rng: Random) -> AsyncIterator[str]:
     location = rng.choice(world.locations)
-    for sentinel in world.sentinels(location):
-        world.backend.kill(sentinel)
+    world.kill(*world.sentinels(location))
     yield location
 
 
 @fault
 async def all_sentinels_killed_and_the_master(world: World, rng: Random) -> AsyncIterator[str]:
     location = rng.choice(world.locations)
-    for sentinel in world.sentinels(location):
-        world.backend.kill(sentinel)
-    master = await world.master(location)
-    world.backend.kill(master)
-    yield master.name
+    world.kill(*world.sentinels(location))
+    yield world.kill(await world.master(location))

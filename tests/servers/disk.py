@@ -1,0 +1,42 @@
+"""A file system of its own, in memory, that can be full."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+class Disk:
+    """Mounted at a folder, which it makes."""
+
+    def __init__(self, path: Path, megabytes: int) -> None:
+        """
+        Raises:
+            OSError: we may not mount.
+        """
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(path)]
+        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+        if mounted.returncode:
+            raise OSError(mounted.stderr.strip())
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Not a byte is left meanwhile."""
+        ballast = self.path / "ballast"
+        with ballast.open("wb", buffering=0) as f:
+            for size in (1 << 20, 1 << 12, 1):
+                with suppress(OSError):
+                    while True:
+                        f.write(bytes(size))
+        try:
+            yield
+        finally:
+            ballast.unlink()
+
+    def unmount(self) -> None:
+        """Takes it away; who still has a file of it open keeps that."""
+        subprocess.run(["umount", "--lazy", self.path], check=True)
