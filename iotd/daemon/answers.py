@@ -41,13 +41,13 @@ def answers(daemon: Daemon) -> Mapping[tuple[str, str], Handler]:
         with suppress(TimeoutError):
             async with asyncio.timeout(_CONFIRM_LIMIT_S):
                 await daemon.queue.drained()
-        return await daemon.archiver.cycle()
+        return await daemon.archive.archiver.cycle()
 
     async def archive_verify(params: Mapping[str, str]) -> Any:
-        return await daemon.archiver.verify(deep=params.get("deep") == "1", repair=params.get("repair") == "1")
+        return await daemon.archive.archiver.verify(deep=params.get("deep") == "1", repair=params.get("repair") == "1")
 
     async def archive_retry(params: Mapping[str, str]) -> Any:
-        return await daemon.archiver.retry_rejected()
+        return await daemon.archive.archiver.retry_rejected()
 
     async def history(params: Mapping[str, str]) -> dict[str, int]:
         days = float(params.get("days", daemon.settings.simulator.history_days))

@@ -6,17 +6,15 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
 
 from iotd import __version__
-from iotd.archive.archiver import Archiver, ArchiveStatus
-from iotd.archive.sinks.base import Sink
 from iotd.archive.sinks.choose import make_sink
 from iotd.archive.watermarks import Watermarks
 from iotd.daemon.answers import answers
+from iotd.daemon.archiving import Archiving
 from iotd.daemon.location import Common, Location
 from iotd.daemon.reload import Reloader
 from iotd.daemon.startup import require_shards
@@ -81,8 +79,6 @@ class Daemon:
         self._reloading: asyncio.Task[list[Change]] | None = None
         self._supervisor = Supervisor()
         self._notifier = Notifier()
-        self._sink: Sink | None = None
-        self._archived_before = ArchiveStatus(None)
 
     def stop(self) -> None:
         """Asks the daemon to end: no new readings, drain within the limit, then leave."""
@@ -130,29 +126,13 @@ class Daemon:
         self.common = Common(self.queue, self.marks, state, self.clock, self._history)
         for name in settings.served:
             self.locations[name] = Location(name, settings, self.common, self._told(f"history {name}"))
-        life.push_async_callback(self._close_sink)
-        self._sink = make_sink(settings)
-        self.archiver = self._make_archiver()
+        self.archive = Archiving(settings, self.locations, self.common)
+        life.push_async_callback(self.archive.close)
+        self.archive.use(settings, make_sink(settings))
         self._web = WebServer(settings, self)
         await life.enter_async_context(ControlServer(state, answers(self)))
-        where = self._sink.identity if self._sink else None
+        where = self.archive.status.sink
         log.info("started", version=__version__, state=str(state), locations=list(self.locations), archive=where)
-
-    def _make_archiver(self) -> Archiver:
-        return Archiver(
-            self.settings,
-            readers={name: location.reader() for name, location in self.locations.items()},
-            sink=self._sink,
-            watermarks=self.marks,
-            budget=self.queue.budget,
-            keeper=self.queue,
-            state=self.common.state,
-        )
-
-    async def _close_sink(self) -> None:
-        if self._sink is not None:
-            sink, self._sink = self._sink, None
-            await sink.close()
 
     # ── main loop ──
 
@@ -166,7 +146,7 @@ class Daemon:
             tasks.start("http", self._web.run)
             for location in self.locations.values():
                 location.start(tasks)
-            tasks.start("archiver", self.archiver.run)
+            self.archive.start(tasks)
             begun = group.create_task(self._begin(), name="begin")
             self._phase = "running"
             while (request := await self._asked.get()) is not None:
@@ -175,7 +155,8 @@ class Daemon:
             self._notifier.stopping(self.settings.shutdown.drain.total_seconds())
             begun.cancel()
             await self.drain(list(self.locations.values()))
-            await tasks.stop("archiver", "http", "watchdog", "memory", "loop lag")
+            await self.archive.stop(tasks)
+            await tasks.stop("http", "watchdog", "memory", "loop lag")
             for location in self.locations.values():
                 await location.stop_shard(tasks)
 
@@ -184,12 +165,12 @@ class Daemon:
         await require_shards(self.settings.startup, {location.name: location.shard for location in locations})
         for location in locations:
             await location.loaded.wait()
-        self._ready(self.archiver.status.sink)
+        self._ready(self.archive.status.sink)
         self._notifier.ready(self._summary())
         if self._history:
             await self.queue.drained()
             with contextlib.suppress(IotdError):  # the archiver says itself what keeps it, and goes on trying
-                await self.archiver.cycle()
+                await self.archive.archiver.cycle()
 
     def _told(self, what: str) -> Callable[[int, int], None]:
         return lambda done, total: self._progress(what, done, total)
@@ -219,18 +200,6 @@ class Daemon:
             self._reloading = None
         self._notifier.ready(self._summary())
 
-    async def close_archive(self) -> None:
-        """Stops archiving; another archiver goes on from the watermarks."""
-        await self.tasks.stop("archiver")
-        await self._close_sink()
-
-    def open_archive(self, sink: Sink | None) -> None:
-        """Archives into this sink from now on, from the locations and by the settings that there are now."""
-        self._archived_before = self._archive_status()
-        self._sink = sink
-        self.archiver = self._make_archiver()
-        self.tasks.start("archiver", self.archiver.run)
-
     async def reopen_web(self) -> None:
         """Listens where the settings say now."""
         await self.tasks.stop("http")
@@ -251,23 +220,13 @@ class Daemon:
                     await location.lane.committed()
                     await location.lane.drained()
                 if self.tasks.runs("archiver"):
-                    await self._archive_the_rest()
+                    await self.archive.finish()
         except TimeoutError:
             left = sum(location.lane.depth().batches for location in locations)
             if left:
                 log.warning(
                     "not_drained", batches=left, effect="they are in the spool, and are written when it goes on"
                 )
-
-    async def _archive_the_rest(self) -> None:
-        effect = "the shards hold what it lacks, and it is archived after the next start"
-        try:
-            await self.archiver.cycle()
-        except IotdError as e:
-            log.warning("not_archived", reason=str(e), effect=effect)
-        except asyncio.CancelledError:
-            log.warning("not_archived", reason="the time for it was over", effect=effect)
-            raise
 
     # ── what there is to say ──
 
@@ -278,7 +237,7 @@ class Daemon:
             started=self._started,
             phase=self._phase,
             shards=[location.shard.state() for location in self.locations.values()],
-            archive=self._archive_status(),
+            archive=self.archive.status,
             restarts=dict(self._supervisor.restarts),
             memory_used=self.queue.budget.used,
             memory_limit=self.queue.budget.capacity,
@@ -312,13 +271,3 @@ class Daemon:
         if location not in self.locations:
             raise UsageError(f"this daemon does not serve {location!r}")
         return self.locations[location].reader()
-
-    def _archive_status(self) -> ArchiveStatus:
-        # an archiver that was made anew in a reload counts on
-        now, before = self.archiver.status, self._archived_before
-        return replace(
-            now,
-            archived=now.archived + before.archived,
-            rejected=now.rejected + before.rejected,
-            retries=now.retries + before.retries,
-        )

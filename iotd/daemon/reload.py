@@ -80,14 +80,15 @@ class Reloader:
         if removed:
             await daemon.drain([daemon.locations[name] for name in removed])
         if rearchive:
-            await daemon.close_archive()
+            await daemon.archive.stop(daemon.tasks)
         await self._remove(removed)
         for name, location in daemon.locations.items():
             shard = Part.SHARDS in parts or name in differs.moved
             await location.rebuild(settings, daemon.tasks, source=Part.SOURCES in parts, shard=shard)
         self._add(added)
         if rearchive:
-            daemon.open_archive(sink)
+            daemon.archive.use(settings, sink)
+            daemon.archive.start(daemon.tasks)
         if Part.HTTP in parts:
             await daemon.reopen_web()
 
