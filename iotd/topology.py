@@ -89,6 +89,18 @@ class Topology:
         near = difflib.get_close_matches(name, names, n=3) or [names[0], names[2], names[-1]]
         raise UsageError(f"no node {name!r}; there are for instance {', '.join(near)}")
 
+    def shard_of(self, node: Node) -> Shard:
+        """The shard that a master, replica or Sentinel belongs to."""
+        return next(shard for shard in self.shards if node in shard.nodes)
+
+    def port_setting(self, node: Node) -> str:
+        """The setting that gives a node another port."""
+        if node.role == "influxdb":
+            return "influxdb.port"
+        if node.role == "redisinsight":
+            return "stack.docker.redisinsight_port"
+        return f"topology.shards.{self.shard_of(node).location}.{'sentinels' if node.role == 'sentinel' else node.role}"
+
 
 SENTINELS = 3
 """Sentinels per shard: with fewer, one that dies leaves no majority (Redis Sentinel documentation)."""

@@ -13,9 +13,20 @@ from iotd.settings import Address, Settings
 from iotd.settings.tree import Credentials
 from iotd.shards.connection import Connection
 from iotd.shards.sentinels import AddressMap
-from iotd.topology import Node, Shard
+from iotd.topology import Node, Shard, Topology
 
 _TIMEOUT_S = 0.5
+
+
+async def problem(settings: Settings, topology: Topology, node: Node) -> str | None:
+    """Why a server is not fit yet; None when it is."""
+    if node.role == "influxdb":
+        return await influxdb_problem(node)
+    if node.role == "redisinsight":
+        return await page_problem(node)
+    if node.role == "sentinel":
+        return await sentinel_problem(settings, topology.shard_of(node), node)
+    return await redis_problem(settings, node)
 
 
 async def redis_problem(settings: Settings, node: Node) -> str | None:

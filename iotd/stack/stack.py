@@ -35,6 +35,14 @@ class NodeReport:
     action: Literal["started", "resumed", "was running", "stopped"]
 
 
+_DONE: dict[Running, Literal["started", "resumed", "was running"]] = {
+    "stopped": "started",
+    "paused": "resumed",
+    "running": "was running",
+}
+"""What brings a node up, by how it was before."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
     """How a node is; ``problem`` is None when it runs and does its work."""
@@ -97,7 +105,7 @@ class Stack:
             before = {node.name: self.backend.state(node) for node in nodes}
             for node in nodes:
                 if before[node.name] == "stopped":
-                    self.backend.require_free(node, self._port_setting(node))
+                    self.backend.require_free(node, self.topology.port_setting(node))
                 elif before[node.name] == "paused":
                     self.backend.resume(node)
             masters = await self._masters()
@@ -110,12 +118,7 @@ class Stack:
                 await self._until_healthy(wave)
             if self.topology.influxdb in nodes:
                 await set_up(self._settings, self.topology.influxdb)
-        done: dict[Running, Literal["started", "resumed", "was running"]] = {
-            "stopped": "started",
-            "paused": "resumed",
-            "running": "was running",
-        }
-        return [NodeReport(node.name, done[before[node.name]]) for node in nodes]
+        return [NodeReport(node.name, _DONE[before[node.name]]) for node in nodes]
 
     async def down(self) -> list[NodeReport]:
         """Stops what runs: Sentinels first, so that they see no failure, replicas before masters."""
@@ -153,7 +156,7 @@ class Stack:
 
         async def one(node: Node) -> NodeStatus:
             running = self.backend.state(node)
-            problem = await self._problem(node) if running == "running" else running
+            problem = await health.problem(self._settings, self.topology, node) if running == "running" else running
             return NodeStatus(node.name, node.role, str(node.address), running, problem)
 
         return list(await asyncio.gather(*map(one, nodes)))
@@ -172,15 +175,12 @@ class Stack:
             state = self.backend.state(node)
             if state == "stopped":
                 self._prepare()
-                self.backend.require_free(node, self._port_setting(node))
+                self.backend.require_free(node, self.topology.port_setting(node))
                 self._start(node, await self._masters())
             elif state == "paused":
                 self.backend.resume(node)
             await self._until_healthy([node])
-        action: Literal["started", "resumed", "was running"] = (
-            "started" if state == "stopped" else "resumed" if state == "paused" else "was running"
-        )
-        return NodeReport(name, action)
+        return NodeReport(name, _DONE[state])
 
     async def stop(self, name: str) -> bool:
         """Stops one node in good order; False when it did not run.
@@ -227,9 +227,6 @@ class Stack:
             raise UsageError("influxdb: this stack runs none (influxdb.url is set, or there is no influxd here)")
         return node
 
-    def _shard_of(self, node: Node) -> Shard:
-        return next(shard for shard in self.topology.shards if node in shard.nodes)
-
     def _start(self, node: Node, masters: dict[str, Address]) -> None:
         if node.role == "influxdb":
             self.backend.start_influxdb(node)
@@ -237,7 +234,7 @@ class Stack:
         if node.role == "redisinsight":
             self.backend.start_extra(node)
             return
-        shard = self._shard_of(node)
+        shard = self.topology.shard_of(node)
         master = masters[shard.location]
         if node.role == "sentinel":
             self.backend.start_sentinel(shard, node, master)
@@ -258,20 +255,11 @@ class Stack:
         found = await asyncio.gather(*map(one, self.topology.shards))
         return {shard.location: address for shard, address in zip(self.topology.shards, found, strict=True)}
 
-    async def _problem(self, node: Node) -> str | None:
-        if node.role == "influxdb":
-            return await health.influxdb_problem(node)
-        if node.role == "redisinsight":
-            return await health.page_problem(node)
-        if node.role == "sentinel":
-            return await health.sentinel_problem(self._settings, self._shard_of(node), node)
-        return await health.redis_problem(self._settings, node)
-
     async def _until_healthy(self, nodes: list[Node]) -> None:
         deadline = monotonic() + self._settings.stack.start_timeout.total_seconds()
 
         async def one(node: Node) -> None:
-            while (problem := await self._problem(node)) is not None:
+            while (problem := await health.problem(self._settings, self.topology, node)) is not None:
                 if self.backend.state(node) == "stopped":
                     raise StackError(f"{node.name} ended right after its start; its log: {self._log_of(node)}")
                 if monotonic() > deadline:
@@ -283,14 +271,6 @@ class Stack:
     def _log_of(self, node: Node) -> str:
         last = "".join(self.backend.log(node, 1)).strip()
         return f"{last or 'empty'} (`iotd stack logs {node.name}`)"
-
-    def _port_setting(self, node: Node) -> str:
-        if node.role == "influxdb":
-            return "influxdb.port"
-        if node.role == "redisinsight":
-            return "stack.docker.redisinsight_port"
-        location = self._shard_of(node).location
-        return f"topology.shards.{location}.{'sentinels' if node.role == 'sentinel' else node.role}"
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
