@@ -359,8 +359,6 @@ class Tree(Section):
             _claim(places, whole.influxdb.address, "influxdb", "influxdb.port")
         if self.http.enabled:
             _claim(places, http_address(self), "the HTTP server", "http.port")
-        if self.http.enabled:
-            _claim(places, http_address(self), "the HTTP server", "http.port")
         return self
 
 
