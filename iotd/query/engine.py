@@ -6,13 +6,11 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from iotd.errors import ArchiveError, ShardError
 from iotd.query.aggregate import Aggregation
 from iotd.query.archives import Archive, Found
 from iotd.query.buckets import Run
-from iotd.query.join import Known, Part, Range, Reach, joined, merge, missing, overtaken, parts
+from iotd.query.join import Known, Part, Range, Reach, assemble, joined, merge, missing, overtaken, parts
 from iotd.query.marks import Marks
 from iotd.query.names import Selection
 from iotd.query.result import Answer
@@ -279,27 +277,7 @@ class Query:
 def _join(plan: Plan, held: Mapping[Sensor, list[Held]], archived: Found) -> Found:
     found: Found = {}
     for sensor, its in plan.items():
-        pieces = iter(held.get(sensor, ()))
-        joints: list[tuple[Times, Values]] = []
-        for part in its:
-            from_shard = None if part.source == "archive" else next(pieces)
-            from_archive = None if part.source == "shard" else _cut(archived.get(sensor), part)
-            if from_shard is None:
-                samples = from_archive
-            elif from_archive is None:
-                samples = (from_shard.times, from_shard.values)
-            else:
-                samples = merge(from_archive, (from_shard.times, from_shard.values))
-            if samples is not None and len(samples[0]):
-                joints.append(samples)
-        if joints:
-            found[sensor] = (np.concatenate([t for t, _ in joints]), np.concatenate([v for _, v in joints]))
+        pieces = ((piece.times, piece.values) for piece in held.get(sensor, ()))
+        if (samples := assemble(its, pieces, archived.get(sensor))) is not None:
+            found[sensor] = samples
     return found
-
-
-def _cut(samples: tuple[Times, Values] | None, part: Part) -> tuple[Times, Values] | None:
-    if samples is None:
-        return None
-    times, values = samples
-    low, high = np.searchsorted(times, [part.first, part.last + 1])
-    return times[low:high], values[low:high]

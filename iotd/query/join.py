@@ -142,6 +142,40 @@ def overtaken(known: Known, part: Part, first_now: int | None) -> Range | None:
     return Range(part.first, min(part.last, now - 1))
 
 
+def assemble(
+    plan: Iterable[Part], held: Iterable[tuple[Times, Values]], archived: tuple[Times, Values] | None
+) -> tuple[Times, Values] | None:
+    """The readings of one series, in time order; None when there are none.
+
+    Args:
+        plan: the series' :func:`parts`.
+        held: what the shard gave, for each part in which it is asked.
+        archived: what the archive gave; of what lies outside the parts in which it is asked nothing is taken.
+    """
+    pieces = iter(held)
+    joints: list[tuple[Times, Values]] = []
+    for part in plan:
+        from_shard = None if part.source == "archive" else next(pieces)
+        from_archive = None if part.source == "shard" or archived is None else _within(archived, part)
+        if from_shard is None:
+            samples = from_archive
+        elif from_archive is None:
+            samples = from_shard
+        else:
+            samples = merge(from_archive, from_shard)
+        if samples is not None and len(samples[0]):
+            joints.append(samples)
+    if not joints:
+        return None
+    return np.concatenate([times for times, _ in joints]), np.concatenate([values for _, values in joints])
+
+
+def _within(samples: tuple[Times, Values], part: Part) -> tuple[Times, Values]:
+    times, values = samples
+    low, high = np.searchsorted(times, [part.first, part.last + 1])
+    return times[low:high], values[low:high]
+
+
 def merge(archived: tuple[Times, Values], held: tuple[Times, Values]) -> tuple[Times, Values]:
     """The union of both, in time order, each time once; where both have one, the shard's stands."""
     times = np.concatenate((archived[0], held[0]))

@@ -6,23 +6,23 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iotd.query.join import Known, Part, Range, Reach, merge, missing, overtaken, parts
+from iotd.query.join import Known, Part, Range, Reach, assemble, missing, overtaken, parts
 from tests.unit.worlds import END, RETENTION, World, events, lived, with_loss
 
 
 def query(world: World, known: Known, reach: Reach, first: int, last: int) -> dict[int, float]:
-    found: dict[int, float] = {}
-    for part in parts(known, reach, first, last):
-        archived = _samples(world.archive, part) if part.source != "shard" else _samples({}, part)
-        held = _samples(world.shard, part) if part.source != "archive" else _samples({}, part)
-        times, values = merge(archived, held)
-        assert not found.keys() & set(times.tolist()), "a reading came twice"
-        found |= dict(zip(times.tolist(), values.tolist(), strict=True))
-    return found
+    plan = parts(known, reach, first, last)
+    held = [_samples(world.shard, part.first, part.last) for part in plan if part.source != "archive"]
+    found = assemble(plan, held, _samples(world.archive, first, last) if reach.archive else None)
+    if found is None:
+        return {}
+    times, values = found
+    assert (np.diff(times) > 0).all(), "a reading came twice, or out of order"
+    return dict(zip(times.tolist(), values.tolist(), strict=True))
 
 
-def _samples(store: dict[int, float], part: Part) -> tuple[np.ndarray, np.ndarray]:
-    inside = sorted(t for t in store if part.first <= t <= part.last)
+def _samples(store: dict[int, float], first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    inside = sorted(t for t in store if first <= t <= last)
     return np.array(inside, np.int64), np.array([store[t] for t in inside], np.float64)
 
 
