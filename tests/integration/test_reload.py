@@ -118,8 +118,7 @@ async def test_a_configuration_that_is_wrong_changes_nothing_and_says_why_and_sy
     monkeypatch.setenv("WATCHDOG_USEC", "60000000")  # the queue of a socket holds few
     with systemd, running_daemon(system.settings) as daemon:
         await daemon.running()
-        await told(systemd, "READY=1")
-        await told(systemd, "WATCHDOG=1")
+        await told(systemd, "READY=1", "WATCHDOG=1")
         for bad, why in (
             ("[sensors\n", "not valid TOML"),
             ('[sensors]\nintervall = "1s"\n', "did you mean 'interval'"),
@@ -146,11 +145,12 @@ async def test_a_configuration_that_is_wrong_changes_nothing_and_says_why_and_sy
         await told(systemd, "STOPPING=1")
 
 
-async def told(systemd: socket.socket, what: str) -> None:
-    """Waits until systemd hears this, and passes over what it hears before."""
+async def told(systemd: socket.socket, *what: str) -> None:
+    """Waits until systemd has heard all of this, in any order, and passes over what else it hears meanwhile."""
+    missing = set(what)
     async with asyncio.timeout(20):
-        while what not in (await asyncio.get_running_loop().sock_recv(systemd, 4096)).decode().split("\n"):
-            continue
+        while missing:
+            missing -= set((await asyncio.get_running_loop().sock_recv(systemd, 4096)).decode().split("\n"))
 
 
 async def test_diff_shows_what_a_reload_would_do_and_what_waits_for_a_restart(
