@@ -37,6 +37,8 @@ bench: $(VENV)/.develops influxd ## measure beside the peers and the limits (ARG
 	$(BIN)/python -m tests.benchmarks.scrape
 	$(BIN)/python -m tests.benchmarks.cli
 	$(BIN)/python -m tests.benchmarks.rest
+	$(BIN)/python -m tests.benchmarks.sustained
+	$(BIN)/python -m tests.benchmarks.outage
 
 influxd:            ## build a real influxd into the user's cache (go, cargo, clang, pkg-config; minutes, once)
 	@bash tests/servers/influxd/build.sh

@@ -19,7 +19,7 @@ from iotd.settings import Settings
 from tests.servers.daemon import Daemon, running_daemon
 from tests.servers.influxdb import InfluxServer, running_influxdb
 from tests.servers.ports import port_block
-from tests.servers.system import System, make_settings, server_pids, start_system, stop_system, until
+from tests.servers.system import System, alive, make_settings, server_pids, start_system, stop_system, until
 
 LOCATIONS = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
 TYPES = 3
@@ -150,7 +150,7 @@ class World:
 
 
 def _cpu(state: Path) -> float:
-    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in server_pids(state))
+    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in alive(server_pids(state)))
 
 
 @contextmanager
@@ -170,8 +170,8 @@ def world(
         tables: dict[str, Any] = {
             "sensors": {"per_type": per_type},
             "sentinel": {"down_after": "1s", "failover_timeout": "5s"},
-            "archive": {"sink": sink},
             **overrides,
+            "archive": {"sink": sink, **overrides.get("archive", {})},
         }
         if influx is not None:
             tables["influxdb"] = {"url": influx.url, "org": influx.org, "token": influx.token}
