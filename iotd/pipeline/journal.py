@@ -31,6 +31,8 @@ CREATE TABLE IF NOT EXISTS entries (
     payload BLOB NOT NULL
 );
 """
+_PAGE = 8192
+"""Bytes. Half of it takes half as much CPU again for a large batch, twice of it writes a third more at rest."""
 _LANE_SHIFT = 40
 _FORGET_AT_ONCE = 128
 """Entries removed in one transaction, so that removing never holds up a commit for long."""
@@ -76,7 +78,7 @@ class Journal:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._db = self._connect()
-            self._db.execute("PRAGMA page_size=16384")
+            self._db.execute(f"PRAGMA page_size={_PAGE}")
             self._db.execute("PRAGMA auto_vacuum=INCREMENTAL")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={sync.upper()}")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Literal
 
 import structlog
@@ -26,6 +27,10 @@ _RETRY_S = 0.5
 """Pause before a commit that failed (disk full) is tried again; sources wait meanwhile."""
 _GROUP = 4096
 """Entries in one commit at most."""
+_LINGER_S = 0.005
+"""So long a small group waits for more: rooms tick at the same time, and one fsync is enough for all of them."""
+_SMALL = 65_536
+"""Bytes; a larger group is committed as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,29 +119,35 @@ class Spool:
 
     def _run(self) -> None:
         forgets: dict[int, int] = {}
-        while True:
-            group: list[_Append] = []
-            stop = False
-            try:
-                item = self._work.get(timeout=None if not forgets else 0)
-                while True:
-                    if isinstance(item, _Append):
-                        group.append(item)
-                    elif isinstance(item, _Forget):
-                        forgets[item.lane] = max(item.upto, forgets.get(item.lane, 0))
-                    else:
-                        stop = True
-                    if len(group) >= _GROUP:
-                        break
-                    item = self._work.get_nowait()
-            except queue.Empty:
-                pass
+        stop = False
+        while not stop:
+            group, stop = self._gather(forgets)
             if group:
                 self._commit(group)
             if forgets:
                 self._forget_some(forgets)
-            if stop:
-                return
+
+    def _gather(self, forgets: dict[int, int]) -> tuple[list[_Append], bool]:
+        """What is to be committed together, and whether this is the end; waits for something unless there is more."""
+        group: list[_Append] = []
+        size = 0
+        wait = 0.0 if forgets else None
+        lingers_until = 0.0
+        while len(group) < _GROUP:
+            try:
+                item = self._work.get(timeout=wait)
+            except queue.Empty:
+                break
+            if isinstance(item, _Stop):
+                return group, True
+            if isinstance(item, _Forget):
+                forgets[item.lane] = max(item.upto, forgets.get(item.lane, 0))
+            else:
+                lingers_until = lingers_until or monotonic() + _LINGER_S
+                group.append(item)
+                size += len(item.entry.packed.payload)
+            wait = max(0.0, lingers_until - monotonic()) if size < _SMALL else 0.0
+        return group, False
 
     def _commit(self, group: list[_Append]) -> None:
         spans: dict[int, Span] = {}
