@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from iotd.errors import StateError
+from iotd.pipeline import spool as spool_module
 from iotd.pipeline.budget import Budget
 from iotd.pipeline.journal import Entry, Journal
 from iotd.pipeline.lane import Lane
@@ -186,6 +187,39 @@ async def test_a_commit_that_fails_is_tried_again_and_the_source_waits(
         assert left == [0]
         assert spool.outage.reason is None
         assert await take(lane, 1) == [1]
+
+
+@pytest.fixture
+def commits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many entries each commit held, from now on."""
+    found: list[int] = []
+    write = Journal.write
+
+    def counted(journal: Journal, entries: list[tuple[int, Entry]], spans: dict[int, Span]) -> None:
+        found.append(len(entries))
+        write(journal, entries, spans)
+
+    monkeypatch.setattr(Journal, "write", counted)
+    return found
+
+
+async def test_what_comes_at_the_same_time_shares_a_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commits: list[int]
+) -> None:
+    monkeypatch.setattr(spool_module, "_LINGER_S", 0.5)
+    async with opened(tmp_path) as (salon, spool):
+        cuisine = Lane("cuisine", spool, Budget(10_000), SETTINGS)
+        await asyncio.gather(*(lane.put(packed(n)) for n, lane in enumerate((salon, cuisine, salon))))
+    assert commits == [3]
+
+
+async def test_a_large_batch_waits_for_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commits: list[int]
+) -> None:
+    monkeypatch.setattr(spool_module, "_LINGER_S", 3600)
+    async with opened(tmp_path) as (lane, _):
+        await asyncio.wait_for(lane.put(packed(1, size=100_000)), 10)
+    assert commits == [1]
 
 
 async def test_a_batch_that_the_journal_has_lost_is_not_passed_over_in_silence(tmp_path: Path) -> None:
