@@ -5,18 +5,40 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import wraps
+from inspect import signature
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from iotd.query.distribution import Distribution
 from iotd.query.result import Readings
-from iotd.query.status import ShardsStatus
 from iotd.query.system import ShardingSystem
-from iotd.query.times import Time
-from iotd.sensors import Sensor
 
 T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def _waiting(
+    method: Callable[Concatenate[ShardingSystem, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[BlockingShardingSystem, P], T]:
+    """The method that blocks, with the parameters and the docstring of the one that does not."""
+
+    @wraps(method)
+    def wait(self: BlockingShardingSystem, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._wait(method(self._system, *args, **kwargs))
+
+    return wait
+
+
+def _iterating(
+    method: Callable[Concatenate[ShardingSystem, P], AsyncIterator[Readings]],
+) -> Callable[Concatenate[BlockingShardingSystem, P], Iterator[Readings]]:
+    @wraps(method)
+    def iterate(self: BlockingShardingSystem, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[Readings]:
+        return self._each(method(self._system, *args, **kwargs))
+
+    # help() would show the asynchronous iterator that is wrapped
+    vars(iterate)["__signature__"] = signature(method).replace(return_annotation="Iterator[Readings]")
+    return iterate
 
 
 def _close(system: ShardingSystem, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
@@ -56,85 +78,13 @@ class BlockingShardingSystem:
     def __repr__(self) -> str:
         return repr(self._system).replace("<Sharding", "<BlockingSharding", 1)
 
-    def get_shards_status(self) -> ShardsStatus:
-        """See :meth:`ShardingSystem.get_shards_status`."""
-        return self._wait(self._system.get_shards_status())
-
-    def get_shard_distribution_metrics(self) -> Distribution:
-        """See :meth:`ShardingSystem.get_shard_distribution_metrics`."""
-        return self._wait(self._system.get_shard_distribution_metrics())
-
-    def get_sensors(
-        self, location: str | None = None, sensor_type: str | None = None, *, unit: str | None = None
-    ) -> dict[Sensor, datetime]:
-        """See :meth:`ShardingSystem.get_sensors`."""
-        return self._wait(self._system.get_sensors(location, sensor_type, unit=unit))
-
-    def query_location_data(
-        self,
-        location: str | None,
-        sensor_type: str | None,
-        start: Time,
-        end: Time | None = None,
-        *,
-        sensor_ids: int | Sequence[int] | None = None,
-        agg: str | None = None,
-        bucket: timedelta | float | str | None = None,
-    ) -> Readings:
-        """See :meth:`ShardingSystem.query_location_data`."""
-        return self._wait(
-            self._system.query_location_data(
-                location, sensor_type, start, end, sensor_ids=sensor_ids, agg=agg, bucket=bucket
-            )
-        )
-
-    def query_by_unit_measure(
-        self,
-        unit: str,
-        start: Time,
-        end: Time | None = None,
-        *,
-        sensor_ids: int | Sequence[int] | None = None,
-        agg: str | None = None,
-        bucket: timedelta | float | str | None = None,
-    ) -> Readings:
-        """See :meth:`ShardingSystem.query_by_unit_measure`."""
-        return self._wait(
-            self._system.query_by_unit_measure(unit, start, end, sensor_ids=sensor_ids, agg=agg, bucket=bucket)
-        )
-
-    def stream_location_data(
-        self,
-        location: str | None,
-        sensor_type: str | None,
-        start: Time,
-        end: Time | None = None,
-        *,
-        sensor_ids: int | Sequence[int] | None = None,
-        agg: str | None = None,
-        bucket: timedelta | float | str | None = None,
-    ) -> Iterator[Readings]:
-        """See :meth:`ShardingSystem.stream_location_data`."""
-        return self._each(
-            self._system.stream_location_data(
-                location, sensor_type, start, end, sensor_ids=sensor_ids, agg=agg, bucket=bucket
-            )
-        )
-
-    def stream_by_unit_measure(
-        self,
-        unit: str,
-        start: Time,
-        end: Time | None = None,
-        *,
-        sensor_ids: int | Sequence[int] | None = None,
-        agg: str | None = None,
-        bucket: timedelta | float | str | None = None,
-    ) -> Iterator[Readings]:
-        """See :meth:`ShardingSystem.stream_by_unit_measure`."""
-        return self._each(
-            self._system.stream_by_unit_measure(unit, start, end, sensor_ids=sensor_ids, agg=agg, bucket=bucket)
-        )
+    get_shards_status = _waiting(ShardingSystem.get_shards_status)
+    get_shard_distribution_metrics = _waiting(ShardingSystem.get_shard_distribution_metrics)
+    get_sensors = _waiting(ShardingSystem.get_sensors)
+    query_location_data = _waiting(ShardingSystem.query_location_data)
+    query_by_unit_measure = _waiting(ShardingSystem.query_by_unit_measure)
+    stream_location_data = _iterating(ShardingSystem.stream_location_data)
+    stream_by_unit_measure = _iterating(ShardingSystem.stream_by_unit_measure)
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
