@@ -22,9 +22,6 @@ from iotd.wire.fields import fields
 ELEMENTS = 256
 """Readings in one TS.MADD: few enough to hold up a Redis for well under a millisecond."""
 
-_LAYOUTS_KEPT = 2
-"""Of a lane: one for its ticks, one for the larger batches of what is made up for."""
-
 
 @dataclass(frozen=True, slots=True)
 class Packed:
@@ -99,7 +96,8 @@ class Packer:
     def __init__(self, roster: Roster) -> None:
         self.roster = roster
         self._records: dict[tuple[int, int], _Records] = {}
-        self._layouts: dict[tuple[bytes, int, int], _Layout] = {}
+        self._alike: tuple[bytes, int, int] | None = None
+        self._layout: _Layout
 
     def pack(self, batch: Batch) -> Packed:
         """The batch as TS.MADD commands of at most :data:`ELEMENTS` readings each, in the batch's order.
@@ -115,22 +113,20 @@ class Packer:
             alike = np.array(list(some), f"S{width}").view(f"V{width}")
             times = alike.repeat(lengths[ticks : ticks + len(alike)])
             last = first + len(times)
-            layout = self._layout(batch.series[first:last], width, values.itemsize)
+            layout = self._layout_of(batch.series[first:last], width, values.itemsize)
             payloads.append(layout.fill(times, values[first:last]))
             commands += -(-len(times) // ELEMENTS)
             ticks, first = ticks + len(alike), last
         whole = payloads[0] if len(payloads) == 1 else b"".join(payloads)
         return Packed(whole, commands, len(batch), int(batch.times.min()), int(batch.times.max()))
 
-    def _layout(self, series: NDArray[np.int32], time_width: int, value_width: int) -> _Layout:
+    def _layout_of(self, series: NDArray[np.int32], time_width: int, value_width: int) -> _Layout:
+        # the last one only: ticks are alike, batches of history are, and these are too large to be kept for the next
         alike = series.tobytes(), time_width, value_width
-        found = self._layouts.pop(alike, None)
-        if found is None:
-            found = _Layout(self._records_of(time_width, value_width), series)
-        self._layouts[alike] = found
-        if len(self._layouts) > _LAYOUTS_KEPT:
-            del self._layouts[next(iter(self._layouts))]  # the one that was not used for longest
-        return found
+        if alike != self._alike:
+            self._layout = _Layout(self._records_of(time_width, value_width), series)
+            self._alike = alike
+        return self._layout
 
     def _records_of(self, time_width: int, value_width: int) -> _Records:
         widths = time_width, value_width
