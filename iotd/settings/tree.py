@@ -142,7 +142,7 @@ class Sentinel(Credentials):
 class Queue(Section):
     """The bounded queue between sources, shards and archive."""
 
-    memory: ByteSize = ByteSize(64 * 1024 * 1024)
+    memory: ByteSize = ByteSize(20 * 1024 * 1024)
     """One capacity for the whole process, shared by all lanes and the archiver."""
     future_tolerance: Duration = timedelta(seconds=60)
     """A reading further ahead of our clock goes to the dead-letter file: retention counts from the largest time in

@@ -78,7 +78,7 @@ class Drill:
         back = asyncio.create_task(self._start())
         after = await self._watch(_LOOK_S, 600, until=self._back(back, away[-1]))
         await back
-        started = next(i for i, moment in enumerate(after) if self._done(moment) > self._done(away[-1]))
+        started = next(i for i, moment in enumerate(after) if self._begun(moment) > self._begun(away[-1]))
         first, last = after[max(0, started - 1)], after[-1]
         took = last.usage.at - first.usage.at
         before = median(moment.usage.mib for moment in calm[-10:])
@@ -125,6 +125,11 @@ class Drill:
         if self._what == "influxdb":
             return moment.archived
         return sum(moment.lanes[name].confirmed for name in self._dead)
+
+    def _begun(self, moment: Moment) -> int:
+        if self._what == "influxdb":
+            return moment.archived
+        return sum(moment.lanes[name].written for name in self._dead)
 
     def _behind(self, moments: Sequence[Moment]) -> float:
         others = [name for name in LOCATIONS if name not in self._dead]

@@ -49,9 +49,9 @@ class Usage:
 
 @dataclass(frozen=True)
 class Lane:
-    """One location, as the daemon says: readings handed over, confirmed and waiting; seconds without confirming."""
+    """One location, as the daemon says: readings written, confirmed and waiting; seconds without confirming."""
 
-    handed: int
+    written: int
     confirmed: int
     waiting: int
     age: float
@@ -109,7 +109,7 @@ class World:
         """How it is now."""
         said = await self._status()
         lanes = {
-            s["location"]: Lane(s["handed"], s["confirmed"], s["depth"]["readings"], s["depth"]["age"])
+            s["location"]: Lane(s["written"], s["confirmed"], s["depth"]["readings"], s["depth"]["age"])
             for s in said["shards"]
         }
         unarchived = sum(s["depth"]["unarchived"] for s in said["shards"])
