@@ -25,6 +25,16 @@ COMPOSE = ROOT / "deploy" / "compose"
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
 
+PROBLEMS = """
+import asyncio, json, pathlib
+from iotd.settings import load
+from iotd.stack.health import problem
+from iotd.topology import topology
+settings = load(pathlib.Path("/etc/iotd/iotd.toml"))
+servers = topology(settings)
+print(json.dumps([asyncio.run(problem(settings, servers, node)) for node in servers.shard("salon").nodes]))
+"""
+
 
 @pytest.fixture(scope="module")
 def client(images: Images) -> Iterator[Any]:
@@ -120,11 +130,18 @@ async def test_compose_brings_a_room_up_that_fails_over_and_no_secret_is_in_sigh
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def status() -> Any:
-        code = "from iotd.cli import main; main(['--config', '/etc/iotd/iotd.toml', 'status', '--output', 'json'])"
+    def answer(code: str) -> Any:
         container = client.containers.get(run("ps", "-q", "iotd").strip())
         said = container.exec_run(["python3", "-c", code], demux=True).output[0]
         return json.loads(said) if said else None
+
+    def status() -> Any:
+        command = ["--config", "/etc/iotd/iotd.toml", "status", "--output", "json"]
+        return answer(f"from iotd.cli import main; main({command})")
+
+    async def healthy() -> bool:
+        problems = answer(PROBLEMS)
+        return problems is not None and not any(problems)
 
     try:
         run("up", "--detach")
@@ -141,6 +158,8 @@ async def test_compose_brings_a_room_up_that_fails_over_and_no_secret_is_in_sigh
             return bool(said and said["daemon"] and said["daemon"]["shards"][0]["master"] == "redis-salon-replica")
 
         await until(lambda: writes("redis-salon-master"), 90, "readings are written and confirmed")
+        # a Sentinel looks for replicas every 10 s, and one that has not met ours yet could promote none
+        await until(healthy, 60, "the Sentinels know each other and the replica")
         run("kill", "redis-salon-master")
         await until(promoted, 60, "the replica is written to")
         run("start", "redis-salon-master")
