@@ -13,7 +13,7 @@ import numpy as np
 
 from iotd.sensors import Sensor
 from iotd.wire.fields import copy, fields
-from iotd.wire.pairs import Pairs
+from iotd.wire.pairs import Pairs, arrays
 
 _TIME = b"*2\r\n:"
 """How a sample begins in RESP2: an array of two, of which the first is an integer."""
@@ -56,7 +56,8 @@ class Points:
 
     def samples(self) -> list[tuple[int, bytes]]:
         """(time in ms, value) pairs."""
-        parts = self._parts()
+        text = self.resp[len(_TIME) : -2].replace(b"\r\n" + _TIME, b"\r\n")
+        parts = text.replace(_VALUE, b"\r\n").split(b"\r\n")  # time, value, time, value …
         return list(zip(map(int, parts[0::2]), parts[1::2], strict=True))
 
     def numbers(self) -> list[tuple[int, float]]:
@@ -65,8 +66,8 @@ class Points:
         Raises:
             ValueError: a value is not a number.
         """
-        parts = self._parts()
-        return list(zip(map(int, parts[0::2]), map(float, parts[1::2]), strict=True))
+        times, values = arrays(self.resp)
+        return list(zip(times.tolist(), values.tolist(), strict=True))
 
     def lines(self) -> bytes:
         """Line protocol, times in ms; the values are the bytes that came, so nothing is rounded on the way.
@@ -85,11 +86,6 @@ class Points:
         copy(resp, pairs.values, out, at, pairs.value_widths)
         fields(out, len(head))[at - len(head)] = np.void(head)
         return out[:-1].tobytes()
-
-    def _parts(self) -> list[bytes]:
-        # time, value, time, value …
-        text = self.resp[len(_TIME) : -2].replace(b"\r\n" + _TIME, b"\r\n")
-        return text.replace(_VALUE, b"\r\n").split(b"\r\n")
 
 
 def halves(batch: Sequence[Points]) -> tuple[list[Points], list[Points]]:

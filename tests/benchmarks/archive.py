@@ -36,7 +36,7 @@ from iotd.shards.reader import ShardReader
 from iotd.shards.series import make_series
 from iotd.sources.signal import Signal
 from iotd.wire.commands import Packer
-from tests.benchmarks.frame import Benchmark, Case, Kind, Run
+from tests.benchmarks.frame import LOCATIONS, Benchmark, Case, Kind, Run
 from tests.servers.archiving import Keeper
 from tests.servers.influxdb import InfluxServer, running_influxdb
 from tests.servers.ports import port_block
@@ -44,7 +44,6 @@ from tests.servers.system import System, make_settings, server_pids, start_syste
 
 DAYS = 7
 STEP_MS = 10_000
-LOCATIONS = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
 _AT_ONCE = 1000
 
 

@@ -16,12 +16,11 @@ from pathlib import Path
 
 import click
 
-from tests.benchmarks.frame import Spread
+from tests.benchmarks.frame import LOCATIONS, Spread
 from tests.servers.daemon import running_daemon
 from tests.servers.ports import port_block
 from tests.servers.system import make_settings, start_system, stop_system, until
 
-LOCATIONS = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
 BARE = "python -c pass"
 
 

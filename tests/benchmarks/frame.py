@@ -8,13 +8,23 @@ smallest and largest beside it.
 from __future__ import annotations
 
 import asyncio
+import json
 import resource
 import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+LOCATIONS = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
+
+T = TypeVar("T", bound="DataclassInstance")
 
 _TICK_S = 0.001
 
@@ -129,6 +139,15 @@ class Result:
         """How many times as much ``case`` does with a second of CPU (all processes) as ``base``, round by round."""
         pairs = zip(self.measures[case], self.measures[base], strict=True)
         return Spread.of([one.per_cpu / other.per_cpu for one, other in pairs])
+
+
+def tell(found: Sequence[T], output: str, line: Callable[[T], str]) -> None:
+    """Prints dataclasses as JSON, or a text for each (``output``: ``json`` or ``table``)."""
+    if output == "json":
+        click.echo(json.dumps([asdict(one) for one in found], indent=2))
+        return
+    for one in found:
+        click.echo(line(one))
 
 
 async def measure(benchmark: Benchmark, rounds: int, tell: Callable[[str], None]) -> Result:

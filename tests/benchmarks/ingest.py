@@ -36,11 +36,10 @@ from iotd.shards.service import ShardService
 from iotd.sources.signal import Signal
 from iotd.sources.simulator import Simulator
 from iotd.wire.commands import Packer
-from tests.benchmarks.frame import Benchmark, Case
+from tests.benchmarks.frame import LOCATIONS, Benchmark, Case
 from tests.servers.ports import port_block
 from tests.servers.system import System, make_settings, start_system, stop_system
 
-LOCATIONS = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
 _NOW = 1_790_000_000_000
 _PEER_PART = 10
 _PEER_AT_ONCE = 100

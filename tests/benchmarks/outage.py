@@ -10,9 +10,8 @@ waited are, so the time of catching up is also the longest that it waits once th
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 from time import monotonic
 from typing import Any
@@ -20,7 +19,8 @@ from typing import Any
 import click
 
 from iotd.topology import Node
-from tests.benchmarks.watch import LOCATIONS, Moment, World, world
+from tests.benchmarks.frame import LOCATIONS, tell
+from tests.benchmarks.watch import Moment, World, world
 
 PER_TYPE = 667
 _WARM_S = 75.0
@@ -169,17 +169,17 @@ def bench(what: Sequence[Any], seconds: float, output: str) -> None:
         sink: Any = "influxdb" if one == "influxdb" else "none"
         with world(PER_TYPE, sink, archive={"interval": _ARCHIVE_INTERVAL}, log={"level": "warning"}) as at_work:
             found.append(asyncio.run(Drill(at_work, one, seconds).run()))
-    if output == "json":
-        click.echo(json.dumps([asdict(one) for one in found], indent=2))
-        return
-    for one in found:
-        click.echo(
-            f"{one.what} away for {one.seconds:.0f} s: {one.before:.0f} MiB resident before, "
-            f"{one.grown[0]:+.1f} during, {one.grown[1]:+.1f} after. {one.waited:,} readings waited: the first was "
-            f"taken {one.first:.1f} s after the start of the servers, all {one.caught_up:.1f} s later, "
-            f"{one.times:.1f} times as fast as readings come. Other locations were behind by at most "
-            f"{one.others[0]:.1f} s before, {one.others[1]:.1f} during, {one.others[2]:.1f} after."
-        )
+    tell(found, output, _line)
+
+
+def _line(one: Outage) -> str:
+    return (
+        f"{one.what} away for {one.seconds:.0f} s: {one.before:.0f} MiB resident before, "
+        f"{one.grown[0]:+.1f} during, {one.grown[1]:+.1f} after. {one.waited:,} readings waited: the first was "
+        f"taken {one.first:.1f} s after the start of the servers, all {one.caught_up:.1f} s later, "
+        f"{one.times:.1f} times as fast as readings come. Other locations were behind by at most "
+        f"{one.others[0]:.1f} s before, {one.others[1]:.1f} during, {one.others[2]:.1f} after."
+    )
 
 
 if __name__ == "__main__":

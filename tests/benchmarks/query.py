@@ -26,14 +26,14 @@ from iotd.query.result import Readings
 from iotd.query.system import ShardingSystem
 from iotd.sensors import Batch, Roster
 from iotd.settings import Address
+from iotd.shards.connection import pack
 from iotd.shards.series import make_series
 from iotd.sources.signal import Signal
 from iotd.wire.commands import Packer
-from tests.benchmarks.frame import Benchmark, Case
+from tests.benchmarks.frame import LOCATIONS, Benchmark, Case
 from tests.servers.ports import port_block
 from tests.servers.system import System, make_settings, start_system, stop_system
 
-LOCATIONS = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
 DAY_S = 86_400
 _FIRST = 1_790_000_000_000
 _LAST = _FIRST + (DAY_S - 1) * 1000
@@ -78,9 +78,8 @@ class Query:
         return sum(await asyncio.gather(*(asyncio.to_thread(self._bare, master) for master in self._masters)))
 
     def _bare(self, address: Address) -> int:
-        command = ("TS.MRANGE", _FIRST, _LAST, "FILTER", self._where)
         with socket.create_connection(address) as link:
-            link.sendall(hiredis.pack_command(command))  # type: ignore[arg-type]
+            link.sendall(pack(("TS.MRANGE", _FIRST, _LAST, "FILTER", self._where)))
             reader = hiredis.Reader()
             while (reply := reader.gets()) is False:
                 reader.feed(link.recv(1 << 20))
@@ -92,9 +91,8 @@ class Query:
         return sum(await asyncio.gather(*(asyncio.to_thread(self._bytes, master) for master in self._masters)))
 
     def _bytes(self, address: Address) -> int:
-        command = ("TS.MRANGE", _FIRST, _LAST, "FILTER", self._where)
         with socket.create_connection(address) as link:
-            link.sendall(hiredis.pack_command(command))  # type: ignore[arg-type]
+            link.sendall(pack(("TS.MRANGE", _FIRST, _LAST, "FILTER", self._where)))
             part = link.recv(1 << 20)
             series = int(part[1 : part.index(b"\r")])
             count = series * DAY_S

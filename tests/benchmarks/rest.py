@@ -7,13 +7,13 @@ minutes. Once begun now, once with seven days of history behind it. Nobody asks 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from time import monotonic
 
 import click
 
+from tests.benchmarks.frame import tell
 from tests.benchmarks.watch import World, world
 
 PER_TYPE = 3
@@ -72,16 +72,15 @@ def run(seconds: float) -> Sequence[Rest]:
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def bench(seconds: float, output: str) -> None:
     """CPU and memory of the default system at rest."""
-    found = run(seconds)
-    if output == "json":
-        click.echo(json.dumps([asdict(one) for one in found], indent=2))
-        return
-    for one in found:
-        click.echo(
-            f"{one.name}, {one.seconds:.0f} s: {100 * one.daemon:.2f} % of a core, {one.resident:.1f} MiB resident "
-            f"(at most {one.largest:.1f}); shards and Sentinels {100 * one.shards:.1f} %, "
-            f"InfluxDB {100 * one.influxdb:.1f} %"
-        )
+    tell(run(seconds), output, _line)
+
+
+def _line(one: Rest) -> str:
+    return (
+        f"{one.name}, {one.seconds:.0f} s: {100 * one.daemon:.2f} % of a core, {one.resident:.1f} MiB resident "
+        f"(at most {one.largest:.1f}); shards and Sentinels {100 * one.shards:.1f} %, "
+        f"InfluxDB {100 * one.influxdb:.1f} %"
+    )
 
 
 if __name__ == "__main__":

@@ -19,10 +19,9 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from iotd.daemon.daemon import Daemon
 from iotd.settings import Settings
 from iotd.web.metrics import Metrics
+from tests.benchmarks.frame import LOCATIONS
 from tests.servers.ports import port_block
 from tests.servers.system import make_settings, start_system, stop_system, until
-
-LOCATIONS = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
 
 
 async def measure(settings: Settings, scrapes: int) -> tuple[list[float], list[float], int]:

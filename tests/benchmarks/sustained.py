@@ -7,16 +7,16 @@ watched from when all is confirmed as it comes. Without an archive, unless ``--s
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Literal
 
 import click
 import psutil
 
-from tests.benchmarks.watch import LOCATIONS, TYPES, Moment, World, world
+from tests.benchmarks.frame import LOCATIONS, tell
+from tests.benchmarks.watch import TYPES, Moment, World, world
 
 SIZES = (1_000, 100_000)
 _WARM_S = 10.0
@@ -124,13 +124,15 @@ def bench(*, seconds: float, rounds: int, sizes: Sequence[int], sink: Any, inter
                 upto = seconds if size == max(sizes) else min(seconds, _SHORT_S)
                 runs.append(asyncio.run(measure(at_work, upto)))
                 click.echo(_line(runs[-1]), err=True)
-    if output == "json":
-        click.echo(json.dumps([asdict(run) for run in runs], indent=2))
-        return
-    for run in runs:
-        click.echo(_line(run))
-        for at in run.course:
-            click.echo(f"    {at.at:4.0f} s: {at.waiting:9,} wait, {at.age:.1f} s old, {at.resident:.0f} MiB resident")
+    tell(runs, output, _lines)
+
+
+def _lines(run: Run) -> str:
+    course = (
+        f"    {at.at:4.0f} s: {at.waiting:9,} wait, {at.age:.1f} s old, {at.resident:.0f} MiB resident"
+        for at in run.course
+    )
+    return "\n".join((_line(run), *course))
 
 
 def _line(run: Run) -> str:

@@ -16,12 +16,12 @@ from typing import Any, Literal
 import psutil
 
 from iotd.settings import Settings
+from tests.benchmarks.frame import LOCATIONS
 from tests.servers.daemon import Daemon, running_daemon
 from tests.servers.influxdb import InfluxServer, running_influxdb
 from tests.servers.ports import port_block
 from tests.servers.system import System, alive, make_settings, server_pids, start_system, stop_system, until
 
-LOCATIONS = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
 TYPES = 3
 _MIB = 1024 * 1024
 
