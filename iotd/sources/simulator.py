@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 import structlog
 
-from iotd.sensors import Batch, Roster, Times, Values
+from iotd.sensors import Roster, Times, Values
 from iotd.settings.tree import Tree
 from iotd.sources.clock import Clock
 from iotd.sources.schedule import Grid, Schedule
@@ -41,7 +41,6 @@ class Simulator:
         self._clock = clock
         self._schedule = Schedule.of(settings)
         self._signal = Signal(settings.simulator.seed, roster)
-        self._series = np.arange(len(roster), dtype=np.int32)
         self._times_at_once = max(1, _AT_ONCE // len(roster))
 
     async def run(self) -> None:
@@ -104,21 +103,12 @@ class Simulator:
         """Hands over the readings at these times, and gives those that are in the spool, in order."""
         under_way: deque[tuple[Times, Awaitable[None]]] = deque()
         for times in due:
-            under_way.append((times, await self._intake.take(self._read(times))))
+            under_way.append((times, await self._intake.take(self._signal.batch(times))))
             if len(under_way) > _AHEAD:
                 yield await _kept(under_way)
             await asyncio.sleep(0)  # the loop's other tasks get their turn after each batch
         while under_way:
             yield await _kept(under_way)
-
-    def _read(self, times: Times) -> Batch:
-        n = len(self._roster)
-        return Batch(
-            self._roster,
-            np.tile(self._series, len(times)),
-            np.repeat(times, n),
-            self._signal.values(times).ravel(),
-        )
 
     async def _clock_went_back(self, now: int, last: int) -> int:
         log.warning(

@@ -29,14 +29,12 @@ from iotd.archive.archiver import Archiver
 from iotd.archive.sinks.influxdb import InfluxSink
 from iotd.archive.watermarks import Watermarks
 from iotd.pipeline.budget import Budget
-from iotd.sensors import Batch, Roster
+from iotd.sensors import Roster
 from iotd.settings import Address, Settings
-from iotd.shards.connection import Connection
 from iotd.shards.reader import ShardReader
-from iotd.shards.series import make_series
 from iotd.sources.signal import Signal
-from iotd.wire.commands import Packer
 from tests.benchmarks.frame import LOCATIONS, Benchmark, Case, Kind, Run
+from tests.benchmarks.load import load
 from tests.servers.archiving import Keeper
 from tests.servers.influxdb import InfluxServer, running_influxdb
 from tests.servers.ports import port_block
@@ -44,7 +42,6 @@ from tests.servers.system import System, make_settings, server_pids, start_syste
 
 DAYS = 7
 STEP_MS = 10_000
-_AT_ONCE = 1000
 
 
 class FirstArchive:
@@ -65,11 +62,8 @@ class FirstArchive:
         for location in settings.locations:
             roster = Roster.of(location, settings.sensors.types, settings.sensors.per_type)
             values = Signal(settings.simulator.seed, roster).values(times)
-            packer = Packer(roster)
             async with self._system.connection(f"redis-{location}-master") as link:
-                await make_series(link, roster, settings.redis)
-                for n in range(0, len(times), _AT_ONCE):
-                    await _load(link, packer, roster, times[n : n + _AT_ONCE], values[n : n + _AT_ONCE])
+                await load(link, roster, settings, times)
             for column, sensor in enumerate(roster):
                 head = f"{sensor.type},location={location},sensor_id={sensor.sensor_id},unit={sensor.unit}"
                 pairs = list(zip(values[:, column].tolist(), times.tolist(), strict=True))
@@ -173,14 +167,6 @@ class FirstArchive:
             return self._system.topology.shard(location).master.address
 
         return ShardReader(location, self._system.settings, master)
-
-
-async def _load(link: Connection, packer: Packer, roster: Roster, times: np.ndarray, values: np.ndarray) -> None:
-    series = np.tile(np.arange(len(roster), dtype=np.int32), len(times))
-    packed = packer.pack(Batch(roster, series, np.repeat(times, len(roster)), values.ravel()))
-    await link.send([packed.payload])
-    for _ in range(packed.commands):
-        assert all(type(said) is int for said in await link.receive())
 
 
 async def _cases() -> AsyncIterator[Sequence[Case]]:

@@ -28,7 +28,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from iotd.pipeline.queue import Queue
-from iotd.sensors import Batch, Roster
+from iotd.sensors import Roster
 from iotd.settings import Address
 from iotd.shards.connection import pack
 from iotd.shards.series import make_series
@@ -97,15 +97,11 @@ class Ingest:
         return self._system.topology.shard(location).master.address
 
     def _packed(self, roster: Roster) -> list[tuple[bytes, int]]:
-        values = Signal(self._settings.simulator.seed, roster).values(self._times)
-        packer, n = Packer(roster), len(roster)
+        signal, packer = Signal(self._settings.simulator.seed, roster), Packer(roster)
         chunks = []
-        at_once = _CHUNK // n
+        at_once = _CHUNK // len(roster)
         for start in range(0, len(self._times), at_once):
-            times = self._times[start : start + at_once]
-            series = np.tile(np.arange(n, dtype=np.int32), len(times))
-            batch = Batch(roster, series, np.repeat(times, n), values[start : start + at_once].ravel())
-            packed = packer.pack(batch)
+            packed = packer.pack(signal.batch(self._times[start : start + at_once]))
             chunks.append((packed.payload, packed.commands))
         return chunks
 

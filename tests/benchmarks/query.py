@@ -24,20 +24,17 @@ import redis.asyncio
 
 from iotd.query.result import Readings
 from iotd.query.system import ShardingSystem
-from iotd.sensors import Batch, Roster
+from iotd.sensors import Roster
 from iotd.settings import Address
 from iotd.shards.connection import pack
-from iotd.shards.series import make_series
-from iotd.sources.signal import Signal
-from iotd.wire.commands import Packer
 from tests.benchmarks.frame import LOCATIONS, Benchmark, Case
+from tests.benchmarks.load import load
 from tests.servers.ports import port_block
 from tests.servers.system import System, make_settings, start_system, stop_system
 
 DAY_S = 86_400
 _FIRST = 1_790_000_000_000
 _LAST = _FIRST + (DAY_S - 1) * 1000
-_AT_ONCE = 1_000
 
 Ask = Callable[[ShardingSystem, float, float], Awaitable[Readings]]
 """The query, over a range in epoch seconds."""
@@ -60,18 +57,8 @@ class Query:
 
     async def _fill(self, roster: Roster) -> None:
         times = np.arange(_FIRST, _LAST + 1, 1000, dtype=np.int64)
-        values = Signal(self._system.settings.simulator.seed, roster).values(times)
-        packer, n = Packer(roster), len(roster)
         async with self._system.connection(f"redis-{roster.location}-master") as link:
-            await make_series(link, roster, self._system.settings.redis)
-            for start in range(0, len(times), _AT_ONCE):
-                some = times[start : start + _AT_ONCE]
-                series = np.tile(np.arange(n, dtype=np.int32), len(some))
-                ravelled = values[start : start + _AT_ONCE].ravel()
-                packed = packer.pack(Batch(roster, series, np.repeat(some, n), ravelled))
-                await link.send([packed.payload])
-                for _ in range(packed.commands):
-                    assert all(type(said) is int for said in await link.receive())
+            await load(link, roster, self._system.settings, times)
 
     async def bare(self) -> int:
         """One thread per shard, so that none waits for another."""
