@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import hypothesis
 import pytest
 
-from iotd.errors import StackError
-from iotd.settings.tree import Stack as StackSettings
+from iotd.config.tree import Stack as StackSettings
+from iotd.model.errors import StackError
 from iotd.stack.binaries import RedisBinaries, find_redis
 from tests.servers.images import Images, make_images
 from tests.servers.influxdb import InfluxServer, running_influxdb

@@ -15,10 +15,10 @@ from iotd.archive.location import Keeper, LocationArchive, Pass
 from iotd.archive.rejects import Rejects, Retried, dead_letters
 from iotd.archive.sinks.base import Sink
 from iotd.archive.watermarks import Watermarks
-from iotd.errors import UsageError
+from iotd.config import Settings
+from iotd.model.errors import UsageError
 from iotd.ops.tasks import together
 from iotd.pipeline.budget import Budget
-from iotd.settings import Settings
 from iotd.shards.reader import ShardReader
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from iotd.archive.sinks.base import Sink
 from iotd.archive.watermarks import Dirty, Watermarks
-from iotd.sensors import Sensor
+from iotd.model.series import Series
 from iotd.shards.reader import ShardReader
 
 HOUR = 3_600_000
@@ -111,12 +111,12 @@ class Comparer:
         dirty += await self._dirty()
         return Verdict(compared, [gap for gap in gaps if not _known(gap, dirty)])
 
-    async def _counted(self, sensor: Sensor, first: int, last: int, *, held: int, there: int) -> Gap | None:
+    async def _counted(self, sensor: Series, first: int, last: int, *, held: int, there: int) -> Gap | None:
         if there != held:
             there += len(await self._refused(sensor, first, last))
         return Gap(sensor.key, first, last, held, there) if there != held else None
 
-    async def _differing(self, sensor: Sensor, first: int, last: int) -> Gap | None:
+    async def _differing(self, sensor: Series, first: int, last: int) -> Gap | None:
         archived = dict(await self._sink.read(sensor, first, last))
         refused = await self._refused(sensor, first, last)
         held: dict[int, float] = {}
@@ -133,7 +133,7 @@ class Comparer:
     async def _dirty(self) -> list[Dirty]:
         return await asyncio.to_thread(self._watermarks.dirty, self._sink.identity, self._reader.location)
 
-    async def _refused(self, sensor: Sensor, first: int, last: int) -> set[int]:
+    async def _refused(self, sensor: Series, first: int, last: int) -> set[int]:
         return await asyncio.to_thread(self._watermarks.rejected, self._sink.identity, sensor, first, last)
 
 

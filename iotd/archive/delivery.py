@@ -13,7 +13,7 @@ import structlog
 from iotd.archive.points import Points, halves
 from iotd.archive.rejects import Rejects
 from iotd.archive.sinks.base import Sink
-from iotd.errors import ArchiveError, ArchiveRefused, ArchiveRejected, ArchiveTooLarge, ArchiveUnavailable
+from iotd.model.errors import ArchiveError, ArchiveRefused, ArchiveRejected, ArchiveTooLarge, ArchiveUnavailable
 from iotd.ops.outage import Outage
 
 log = structlog.get_logger(__name__)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from iotd.archive.delivery import Delivery
 from iotd.archive.points import Points
 from iotd.archive.watermarks import Watermarks
+from iotd.model.series import Series
 from iotd.pipeline.budget import Budget
-from iotd.sensors import Sensor
 
 POINT_BYTES = 128
 """Memory of a point on its way: about 32 bytes as Redis returned it, and 80 more as a line while that is sent."""
@@ -19,7 +19,7 @@ POINT_BYTES = 128
 @dataclass(slots=True)
 class _Batch:
     points: list[Points] = field(default_factory=list)
-    marks: dict[Sensor, int] = field(default_factory=dict)
+    marks: dict[Series, int] = field(default_factory=dict)
     count: int = 0
     memory: int = 0
     delivery: asyncio.Task[None] | None = None

@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from iotd.archive.watermarks import Watermarks
-from iotd.sensors import Sensor
-from iotd.settings.values import format_duration
+from iotd.config.values import format_duration
+from iotd.model.series import Series
 from iotd.shards.reader import ShardReader, Waiting
 
 log = structlog.get_logger(__name__)
@@ -68,7 +68,7 @@ class Horizon:
         self._read = False
         self._said = 0
 
-    async def look(self, reader: ShardReader, marks: Mapping[Sensor, int], sensors: Sequence[Sensor]) -> None:
+    async def look(self, reader: ShardReader, marks: Mapping[Series, int], sensors: Sequence[Series]) -> None:
         """Looks at what waits in the shard, and notes what was dropped of what had waited at the last look.
 
         Raises:
@@ -86,7 +86,7 @@ class Horizon:
                 losses += await self._dropped(reader, sensor, before, now.get(sensor))
         await self._note({sensor.key: waiting for sensor, waiting in now.items()}, losses)
 
-    async def begins(self, reader: ShardReader, sensor: Sensor, first: int) -> None:
+    async def begins(self, reader: ShardReader, sensor: Series, first: int) -> None:
         """The archiver finds a reading at ``first`` (ms) as the oldest beyond a series' watermark: as at the last look?
 
         Raises:
@@ -123,7 +123,7 @@ class Horizon:
         """The archive has all of it: nothing waits that was there at the last look."""
         self.waiting, self.left_ms, self._said = 0, None, 0
 
-    async def _dropped(self, reader: ShardReader, sensor: Sensor, before: Waiting, now: Waiting | None) -> list[Loss]:
+    async def _dropped(self, reader: ShardReader, sensor: Series, before: Waiting, now: Waiting | None) -> list[Loss]:
         if now is None or not self._retention or before.first >= now.last - self._retention:
             return []  # what is missing was not dropped by retention: a shard that lost its data is written again
         gone = before.count - await reader.count(sensor, before.first, before.last)
@@ -153,9 +153,9 @@ class Horizon:
     def _load(self) -> tuple[dict[str, Waiting], list[Loss]]:
         def read(db: sqlite3.Connection) -> tuple[dict[str, Waiting], list[Loss]]:
             rows = db.execute("SELECT key, first, last, count FROM pending WHERE sink = ?", (self._sink,))
-            pending = {key: Waiting(*rest) for key, *rest in rows if Sensor.from_key(key).location == self.location}
+            pending = {key: Waiting(*rest) for key, *rest in rows if Series.from_key(key).location == self.location}
             rows = db.execute("SELECT key, first, until, count FROM lost WHERE sink = ? ORDER BY 1, 2", (self._sink,))
-            return pending, [Loss(*row) for row in rows if Sensor.from_key(row[0]).location == self.location]
+            return pending, [Loss(*row) for row in rows if Series.from_key(row[0]).location == self.location]
 
         return self._watermarks.do(read)
 

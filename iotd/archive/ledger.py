@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import structlog
 
-from iotd.errors import ArchiveUnavailable, StateError
+from iotd.model.errors import ArchiveUnavailable, StateError
 
 T = TypeVar("T")
 

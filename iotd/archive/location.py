@@ -18,13 +18,13 @@ from iotd.archive.horizon import Horizon
 from iotd.archive.points import Points
 from iotd.archive.verifier import Verifier
 from iotd.archive.watermarks import Dirty, Watermarks
-from iotd.errors import ArchiveError, ArchiveUnavailable, IotdError
+from iotd.config import Settings
+from iotd.model.errors import ArchiveError, ArchiveUnavailable, IotdError
+from iotd.model.series import Series
 from iotd.ops.outage import Outage
 from iotd.ops.tasks import together
 from iotd.pipeline.budget import Budget
 from iotd.pipeline.queue import Ticket
-from iotd.sensors import Sensor
-from iotd.settings import Settings
 from iotd.shards.reader import ShardReader
 
 log = structlog.get_logger(__name__)
@@ -197,7 +197,7 @@ class LocationArchive:
                 effect="all that the shards hold is archived again; what only the former one held is gone",
             )
 
-    async def _clean(self, flow: Flow, stain: Dirty, marks: Mapping[Sensor, int], epoch: int) -> None:
+    async def _clean(self, flow: Flow, stain: Dirty, marks: Mapping[Series, int], epoch: int) -> None:
         newest = max(marks.values(), default=stain.first)
         for first in range(stain.first, max(stain.first, min(stain.last, newest)) + 1, _SLICE_MS):
             last = min(first + _SLICE_MS - 1, stain.last)
@@ -213,7 +213,7 @@ class LocationArchive:
         in_flight = self._settings.in_flight
         return Flow(self._delivery, self._watermarks, self._budget, epoch=epoch, in_flight=in_flight)
 
-    async def _move(self, flow: Flow, sensor: Sensor, after: int, upto: int | None, *, mark: bool) -> None:
+    async def _move(self, flow: Flow, sensor: Series, after: int, upto: int | None, *, mark: bool) -> None:
         fresh = mark
         while True:
             await self._let_pass()

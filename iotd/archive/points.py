@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iotd.sensors import Sensor
+from iotd.model.series import Series
 from iotd.wire.fields import copy, fields
 from iotd.wire.pairs import Pairs, arrays
 
@@ -30,12 +30,12 @@ class Points:
         count: samples.
     """
 
-    sensor: Sensor
+    sensor: Series
     resp: bytes
     count: int
 
     @classmethod
-    def of(cls, sensor: Sensor, samples: Sequence[tuple[int, bytes]]) -> Points:
+    def of(cls, sensor: Series, samples: Sequence[tuple[int, bytes]]) -> Points:
         """From (time in ms, value) pairs."""
         resp = b"".join([b"*2\r\n:%d\r\n+%b\r\n" % sample for sample in samples])
         return cls(sensor, resp, len(samples))
@@ -111,8 +111,8 @@ def lines(batch: Iterable[Points]) -> bytes:
     return b"\n".join([points.lines() for points in batch])
 
 
-def _head(sensor: Sensor) -> bytes:
-    tags = f"location={_escaped(sensor.location)},sensor_id={sensor.sensor_id},unit={sensor.unit}"
+def _head(sensor: Series) -> bytes:
+    tags = f"location={_escaped(sensor.location)},sensor_id={_escaped(sensor.sensor_id)},unit={_escaped(sensor.unit)}"
     return f"{sensor.type},{tags} value=".encode()
 
 

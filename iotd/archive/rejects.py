@@ -14,9 +14,9 @@ import structlog
 from iotd.archive.points import Points
 from iotd.archive.sinks.base import Sink
 from iotd.archive.watermarks import Watermarks
-from iotd.errors import ArchiveRejected, ArchiveTooLarge, ArchiveUnavailable
+from iotd.model.errors import ArchiveRejected, ArchiveTooLarge, ArchiveUnavailable
+from iotd.model.series import Series
 from iotd.pipeline.deadletter import DeadLetters
-from iotd.sensors import Sensor
 
 log = structlog.get_logger(__name__)
 
@@ -134,7 +134,7 @@ class _Letter:
     points: Points | None
 
 
-def _letter(sink: str, sensor: Sensor, time: int, value: bytes) -> dict[str, Any]:
+def _letter(sink: str, sensor: Series, time: int, value: bytes) -> dict[str, Any]:
     text = value.decode()
     return {"sink": sink, "key": sensor.key, "time": time, "value": text}
 
@@ -144,7 +144,7 @@ def _points(line: str, sink: str) -> Points | None:
         said = json.loads(line)
         if said["sink"] != sink:
             return None
-        return Points.of(Sensor.from_key(said["key"]), [(int(said["time"]), str(said["value"]).encode())])
+        return Points.of(Series.from_key(said["key"]), [(int(said["time"]), str(said["value"]).encode())])
     except (ValueError, KeyError, TypeError):
         return None
 

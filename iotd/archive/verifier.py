@@ -10,7 +10,7 @@ import structlog
 
 from iotd.archive.comparer import Comparer, Verdict
 from iotd.archive.watermarks import Watermarks
-from iotd.errors import ArchiveUnverifiable, IotdError
+from iotd.model.errors import ArchiveUnverifiable, IotdError
 from iotd.ops.outage import Outage
 
 log = structlog.get_logger(__name__)

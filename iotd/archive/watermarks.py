@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from iotd.archive.ledger import Ledger
-from iotd.sensors import Sensor
+from iotd.model.series import Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,13 @@ class Watermarks(Ledger):
 
         return self.do(change)
 
-    def marks(self, sink: str, sensors: Iterable[Sensor]) -> dict[Sensor, int]:
+    def marks(self, sink: str, sensors: Iterable[Series]) -> dict[Series, int]:
         """The watermark (ms) of each sensor that has one: everything up to it is in the sink."""
         rows = self.do(lambda db: db.execute("SELECT key, ms FROM watermarks WHERE sink = ?", (sink,)).fetchall())
         known = dict(rows)
         return {sensor: known[sensor.key] for sensor in sensors if sensor.key in known}
 
-    def move(self, sink: str, marks: Mapping[Sensor, int], epoch: int | None = None) -> None:
+    def move(self, sink: str, marks: Mapping[Series, int], epoch: int | None = None) -> None:
         """Moves watermarks forward, never back; durable on return.
 
         Args:
@@ -114,17 +114,17 @@ class Watermarks(Ledger):
 
         self.do(clean, epoch)
 
-    def reject(self, sink: str, points: Iterable[tuple[Sensor, int]]) -> None:
+    def reject(self, sink: str, points: Iterable[tuple[Series, int]]) -> None:
         """Notes (sensor, ms) that the sink refused for good and the dead-letter file holds."""
         rows = [(sink, sensor.key, ms) for sensor, ms in points]
         self.do(lambda db: db.executemany("INSERT OR IGNORE INTO rejected VALUES (?, ?, ?)", rows))
 
-    def accept(self, sink: str, points: Iterable[tuple[Sensor, int]]) -> None:
+    def accept(self, sink: str, points: Iterable[tuple[Series, int]]) -> None:
         """The sink has taken (sensor, ms) that it had refused."""
         rows = [(sink, sensor.key, ms) for sensor, ms in points]
         self.do(lambda db: db.executemany("DELETE FROM rejected WHERE sink = ? AND key = ? AND ms = ?", rows))
 
-    def rejected(self, sink: str, sensor: Sensor, first: int, last: int) -> set[int]:
+    def rejected(self, sink: str, sensor: Series, first: int, last: int) -> set[int]:
         """The times (ms) from ``first`` to ``last``, both included, at which the sink refused a sensor's point."""
         rows = self.do(
             lambda db: db.execute(

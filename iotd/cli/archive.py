@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from iotd.cli.output import bad, console, good, output_option, print_json, table
+from iotd.config import load
+from iotd.config.values import format_duration
 from iotd.ops.control import request
-from iotd.settings import load
-from iotd.settings.values import format_duration
 
 
 @click.group()

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from iotd.sensors import UNITS
-
 if TYPE_CHECKING:
-    from iotd.settings import Settings
+    from iotd.config import Settings
 
 
 def locations(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -23,11 +21,11 @@ def types(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 
 def units(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return _of_settings(ctx, incomplete, lambda settings: (UNITS[t] for t in settings.sensors.types))
+    return _of_settings(ctx, incomplete, lambda s: (s.known_types.unit(t) for t in s.sensors.types))
 
 
 def nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from iotd.topology import topology  # noqa: PLC0415
+    from iotd.config.topology import topology  # noqa: PLC0415
 
     return _of_settings(ctx, incomplete, lambda settings: (node.name for node in topology(settings).nodes))
 
@@ -41,8 +39,8 @@ def aggregations(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 def _of_settings(
     ctx: click.Context, incomplete: str, names: Callable[[Settings], Iterable[str]]
 ) -> list[CompletionItem]:
-    from iotd.errors import IotdError  # noqa: PLC0415
-    from iotd.settings import load  # noqa: PLC0415
+    from iotd.config import load  # noqa: PLC0415
+    from iotd.model.errors import IotdError  # noqa: PLC0415
 
     try:
         known = names(load(ctx.find_root().params.get("config")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from iotd.errors import UsageError
+from iotd.model.errors import UsageError
 
 
 @click.command()

@@ -9,7 +9,7 @@ import click
 
 from iotd.cli.output import output_option, print_json
 from iotd.cli.reload import diff
-from iotd.settings import Tree, find_config, load
+from iotd.config import Tree, find_config, load
 
 
 @click.group()

@@ -11,15 +11,15 @@ import click
 
 from iotd.cli import complete
 from iotd.cli.output import output_option, print_json
-from iotd.errors import IotdError, StackError
+from iotd.config import Settings, load
+from iotd.config.topology import Shard, topology
+from iotd.config.tree import Log
+from iotd.model.errors import IotdError, StackError
 from iotd.ops.control import NoDaemon, request
 from iotd.ops.logging import logging_to
-from iotd.settings import Settings, load
-from iotd.settings.tree import Log
 from iotd.shards.drill import Drill, Moment, failover_drill, hand_over
 from iotd.shards.look import look_at
 from iotd.stack import Stack
-from iotd.topology import Shard, topology
 
 Strike = Callable[[str], Awaitable[str]]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from iotd.cli.output import output_option, print_json, print_table
-from iotd.errors import UsageError
+from iotd.config import load
+from iotd.model.errors import UsageError
 from iotd.ops.control import request
-from iotd.settings import load
 
 
 @click.command()

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from iotd.cli.output import output_option, print_json
-from iotd.settings import load
+from iotd.config import load
 
 
 @click.group()

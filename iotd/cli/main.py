@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from iotd import __version__
-from iotd.errors import IotdError
+from iotd.model.errors import IotdError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module:attribute, one line of help) - the module is imported when the command is called

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from iotd.cli import complete
-from iotd.errors import UsageError
+from iotd.model.errors import UsageError
+from iotd.model.series import natural
 
 if TYPE_CHECKING:
     from iotd.query.result import Readings
@@ -46,7 +47,7 @@ def _range_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--start", default="-1h", show_default=True, help="From when on."),
         click.option("--end", help="Until when; default: now."),
-        click.option("--sensor", "sensors", type=int, multiple=True, help="Only this sensor; may be given again."),
+        click.option("--sensor", "sensors", multiple=True, help="Only this sensor; may be given again."),
         click.option(
             "--agg",
             shell_complete=complete.aggregations,
@@ -101,7 +102,7 @@ def _run(
     *,
     start: str,
     end: str | None,
-    sensors: tuple[int, ...],
+    sensors: tuple[str, ...],
     agg: str | None,
     bucket: str | None,
     output: str | None,
@@ -153,7 +154,7 @@ def _for_a_picture(system: ShardingSystem, output: str, first: int, stop: int) -
     return {"agg": "avg", "bucket": bucket_for(first, stop, _POINTS[output][1]) / 1000}
 
 
-async def _nothing(system: ShardingSystem, asked: dict[str, str], sensors: tuple[int, ...], last: Readings) -> str:
+async def _nothing(system: ShardingSystem, asked: dict[str, str], sensors: tuple[str, ...], last: Readings) -> str:
     """Why nothing was found, as far as that can be told."""
     from iotd.query.times import show  # noqa: PLC0415
 
@@ -161,8 +162,8 @@ async def _nothing(system: ShardingSystem, asked: dict[str, str], sensors: tuple
     what = " ".join(asked.values())
     if not known:
         return f"there are no readings of {what} yet; `iotd status` shows whether any are written"
-    ids = sorted({sensor.sensor_id for sensor in known})
+    ids = sorted({sensor.sensor_id for sensor in known}, key=natural)
     if sensors and not set(sensors) & set(ids):
-        return f"no sensor {', '.join(map(str, sensors))} in {what}; there are {', '.join(map(str, ids))}"
+        return f"no sensor {', '.join(sensors)} in {what}; there are {', '.join(ids)}"
     begins = round(min(known.values()).timestamp() * 1000)
     return f"no readings of {what} from {show(last.start)} to {show(last.stop)}; they begin at {show(begins)}"

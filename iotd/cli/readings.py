@@ -17,7 +17,7 @@ import numpy as np
 
 from iotd.cli.output import console
 from iotd.cli.readingstable import Table
-from iotd.errors import UsageError
+from iotd.model.errors import UsageError
 from iotd.query.result import Readings, concatenate
 from iotd.query.times import local_zone, show
 

@@ -8,10 +8,10 @@ from io import StringIO
 from typing import IO, Any
 
 from iotd.cli.output import console
+from iotd.model.series import Series
 from iotd.query.pictures.lines import zone_name
 from iotd.query.result import Readings
 from iotd.query.times import show
-from iotd.sensors import Sensor
 
 _SHOWN = 40
 """Rows of a table, unless all are wanted: the first and the last ones."""
@@ -19,7 +19,7 @@ _SHOWN = 40
 _ENDLESS = 100_000
 """Columns of a terminal that has room for everything."""
 
-_Row = tuple[int, dict[Sensor, float]]
+_Row = tuple[int, dict[Series, float]]
 """A time (ms), and the value of each sensor at it."""
 
 
@@ -31,7 +31,7 @@ class Table:
         self._out = out
         self._plain = plain
         self._limit = None if everything else _SHOWN // 2
-        self._sensors: set[Sensor] = set()
+        self._sensors: set[Series] = set()
         self._rows = 0
         self._head: list[_Row] = []
         self._tail: deque[_Row] = deque(maxlen=self._limit)
@@ -70,11 +70,11 @@ class Table:
             screen.print(f"{self.count:,} {kind}, times in {zone_name(last.start, last.stop)}{self._left_out()}")
         self._out.write(written.get().encode())
 
-    def _across(self, sensors: list[Sensor]) -> Any:
+    def _across(self, sensors: list[Series]) -> Any:
         many_types, many_places = len({s.type for s in sensors}) > 1, len({s.location for s in sensors}) > 1
 
-        def name(s: Sensor) -> str:
-            words = [*([s.type] if many_types else []), *([s.location] if many_places else []), str(s.sensor_id)]
+        def name(s: Series) -> str:
+            words = [*([s.type] if many_types else []), *([s.location] if many_places else []), s.sensor_id]
             return " ".join(words if len(words) > 1 else ["sensor", *words])
 
         number = _numbers([value for _, values in (*self._head, *self._tail) for value in values.values()])
@@ -95,9 +95,9 @@ class Table:
             first, rest = both[: self._limit], both[-self._limit :]
         number = _numbers([value for _, _, value in first + rest])
 
-        def cells(rows: list[tuple[int, Sensor, float]]) -> list[list[str]]:
+        def cells(rows: list[tuple[int, Series, float]]) -> list[list[str]]:
             return [
-                [show(time, zone_name=False), s.location, s.type, str(s.sensor_id), number(value), last.unit_of(s)]
+                [show(time, zone_name=False), s.location, s.type, s.sensor_id, number(value), last.unit_of(s)]
                 for time, s, value in rows
             ]
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from iotd.cli.output import output_option, print_json, print_table
-from iotd.settings import load
+from iotd.config import load
 
 
 @click.command()

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 import psutil
 
-from iotd.errors import StackError
+from iotd.config import Settings, load
+from iotd.model.errors import StackError
 from iotd.ops.statedir import daemon_process
-from iotd.settings import Settings, load
 
 
 @click.command()

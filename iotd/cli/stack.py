@@ -9,7 +9,7 @@ import click
 
 from iotd.cli import complete
 from iotd.cli.output import bad, good, output_option, print_json, print_table
-from iotd.settings import load
+from iotd.config import load
 from iotd.stack import NodeReport, Stack
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from iotd.cli.output import bad, console, good, output_option, print_json, table
+from iotd.config import Settings, load
+from iotd.config.topology import topology
 from iotd.ops.control import NoDaemon, SilentDaemon, request
 from iotd.query.status import ShardsStatus, ShardStatus, shards_status
-from iotd.settings import Settings, load
-from iotd.topology import topology
 
 _EVERY_S = 1.0
 _TABLE_COLUMNS = 124

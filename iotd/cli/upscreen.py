@@ -9,7 +9,7 @@ from typing import Any
 
 from iotd.cli.output import console
 from iotd.cli.stack import summary
-from iotd.settings import Settings
+from iotd.config import Settings
 from iotd.stack import NodeReport
 
 

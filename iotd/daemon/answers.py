@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from iotd.errors import ShardUnavailable
+from iotd.config.diff import Change
+from iotd.model.errors import ShardUnavailable
 from iotd.ops.control import Handler
-from iotd.settings.differ import Change
 from iotd.shards.audit import Audit, audit
 from iotd.web.state import DaemonState
 

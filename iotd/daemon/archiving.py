@@ -10,10 +10,10 @@ import structlog
 
 from iotd.archive.archiver import Archiver, ArchiveStatus
 from iotd.archive.sinks.base import Sink
+from iotd.config import Settings
 from iotd.daemon.location import Common, Location
-from iotd.errors import IotdError
+from iotd.model.errors import IotdError
 from iotd.ops.supervise import Tasks
-from iotd.settings import Settings
 
 log = structlog.get_logger(__name__)
 

@@ -13,12 +13,15 @@ import structlog
 from iotd import __version__
 from iotd.archive.sinks.choose import make_sink
 from iotd.archive.watermarks import Watermarks
+from iotd.config import Settings
+from iotd.config.diff import Change
 from iotd.daemon.answers import answers
 from iotd.daemon.archiving import Archiving
 from iotd.daemon.location import Common, Location
 from iotd.daemon.reload import Reloader
 from iotd.daemon.startup import require_shards
-from iotd.errors import IotdError, UsageError
+from iotd.model.errors import IotdError, UsageError
+from iotd.model.roster import Roster
 from iotd.ops.control import ControlServer
 from iotd.ops.histogram import Histogram
 from iotd.ops.looplag import LoopLag
@@ -28,9 +31,6 @@ from iotd.ops.supervise import Supervisor, Tasks
 from iotd.ops.systemd import Notifier
 from iotd.ops.tasks import together
 from iotd.pipeline.queue import Queue
-from iotd.sensors import Roster
-from iotd.settings import Settings
-from iotd.settings.differ import Change
 from iotd.shards.moves import Move
 from iotd.shards.reader import ShardReader
 from iotd.sources.clock import Clock, SystemClock

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iotd.archive.watermarks import Watermarks
+from iotd.config import Address, Settings
+from iotd.config.topology import topology
 from iotd.daemon.startup import tell_missing
-from iotd.errors import ShardUnavailable
+from iotd.model.errors import ShardUnavailable
+from iotd.model.roster import Roster
 from iotd.ops.supervise import Tasks
 from iotd.pipeline.lane import Lane
 from iotd.pipeline.queue import Queue
-from iotd.sensors import Roster
-from iotd.settings import Address, Settings
 from iotd.shards.reader import ShardReader
 from iotd.shards.service import ShardService
 from iotd.sources.clock import Clock
 from iotd.sources.simulator import Progress, Simulator, ignore
-from iotd.topology import topology
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import structlog
 
+from iotd.config import Settings
 from iotd.daemon.daemon import Daemon, Progress
-from iotd.settings import Settings
 from iotd.sources.clock import Clock
 
 log = structlog.get_logger(__name__)

@@ -12,10 +12,10 @@ import structlog
 
 from iotd.archive.sinks.base import Sink
 from iotd.archive.sinks.choose import make_sink
+from iotd.config import Settings
+from iotd.config.diff import Change, Difference, Part, Snapshot, difference
 from iotd.daemon.location import Location
-from iotd.errors import IotdError
-from iotd.settings import Settings
-from iotd.settings.differ import Change, Difference, Part, Snapshot, difference
+from iotd.model.errors import IotdError
 from iotd.web.state import ReloadState
 
 if TYPE_CHECKING:

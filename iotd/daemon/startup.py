@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import structlog
 
-from iotd.errors import IotdError
+from iotd.config.tree import Startup
+from iotd.model.errors import IotdError
 from iotd.ops.tasks import together
-from iotd.settings.tree import Startup
 from iotd.shards.service import ShardService
 
 log = structlog.get_logger(__name__)

@@ -16,7 +16,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from iotd.errors import IotdError, StateError
+from iotd.model.errors import IotdError, StateError
 
 log = structlog.get_logger(__name__)
 

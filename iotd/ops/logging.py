@@ -13,9 +13,9 @@ from typing import Any
 
 import structlog
 
+from iotd.config.tree import Tree
 from iotd.ops.redact import Redactor, hide_by_name
 from iotd.ops.repeats import Repeats
-from iotd.settings.tree import Tree
 
 _QUEUED = 10_000
 """Lines that wait for a slow reader of stderr; beyond that the newest are dropped and counted."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from iotd.settings.differ import HIDDEN
+from iotd.config.diff import HIDDEN
 
 _NAMES = ("password", "token", "secret", "authorization")
 _NAME_ENDS = ("_file",)  # names where a secret is, and is none

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from iotd.errors import StateError
+from iotd.model.errors import StateError
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from time import monotonic
 
 import structlog
 
-from iotd.errors import IotdError
+from iotd.model.errors import IotdError
 from iotd.ops.tasks import Group
 
 log = structlog.get_logger(__name__)

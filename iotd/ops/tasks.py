@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from iotd.errors import IotdError
+from iotd.model.errors import IotdError
 
 T = TypeVar("T")
 

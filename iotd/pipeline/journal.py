@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from iotd.errors import StateError
+from iotd.model.errors import StateError
 from iotd.sources.source import Span
 from iotd.wire.commands import Packed
 

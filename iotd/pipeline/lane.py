@@ -7,12 +7,12 @@ from collections import deque
 from dataclasses import dataclass
 from time import monotonic
 
-from iotd.errors import StateError
+from iotd.config.tree import Spool as SpoolSettings
+from iotd.model.errors import StateError
 from iotd.pipeline.budget import Budget
 from iotd.pipeline.journal import Entry
 from iotd.pipeline.spool import Spool
 from iotd.pipeline.tally import Sizes, Tally
-from iotd.settings.tree import Spool as SpoolSettings
 from iotd.sources.source import Span
 from iotd.wire.commands import Packed
 

@@ -14,13 +14,13 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from iotd.errors import StateError
+from iotd.config.tree import Tree
+from iotd.model.errors import StateError
+from iotd.model.roster import Batch, Roster
 from iotd.pipeline.budget import Budget
 from iotd.pipeline.deadletter import DeadLetters
 from iotd.pipeline.lane import Lane
 from iotd.pipeline.spool import Spool
-from iotd.sensors import Batch, Roster
-from iotd.settings.tree import Tree
 from iotd.sources.source import Span
 from iotd.wire.commands import Packer
 

@@ -16,7 +16,7 @@ from typing import Literal
 
 import structlog
 
-from iotd.errors import StateError
+from iotd.model.errors import StateError
 from iotd.ops.outage import Outage
 from iotd.pipeline.journal import Entry, Journal, LaneRecord
 from iotd.sources.source import Span

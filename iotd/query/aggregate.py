@@ -11,8 +11,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from iotd.errors import UsageError
-from iotd.sensors import Values
+from iotd.model.batch import Values
+from iotd.model.errors import UsageError
 
 Aggregation = Literal["avg", "min", "max", "sum", "count", "first", "last", "range", "std.p"]
 """By the names of TS.RANGE (https://redis.io/docs/latest/commands/ts.range/); std.p is of the whole population."""

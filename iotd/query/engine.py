@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from iotd.errors import ArchiveError, ShardError
+from iotd.model.batch import Times, Values
+from iotd.model.errors import ArchiveError, ShardError
+from iotd.model.series import Series
 from iotd.query.aggregate import Aggregation
 from iotd.query.archives import Archive, Found
 from iotd.query.buckets import Run
@@ -15,9 +17,8 @@ from iotd.query.marks import Marks
 from iotd.query.names import Selection
 from iotd.query.result import Answer
 from iotd.query.shard import Held, ShardSource
-from iotd.sensors import Sensor, Times, Values
 
-Plan = dict[Sensor, list[Part]]
+Plan = dict[Series, list[Part]]
 
 
 class Query:
@@ -39,7 +40,7 @@ class Query:
         shards: Mapping[str, ShardSource],
         archive: Archive | None,
         marks: Callable[[], Marks],
-        sensors: Collection[Sensor] = (),
+        sensors: Collection[Series] = (),
     ) -> None:
         """
         Args:
@@ -51,14 +52,14 @@ class Query:
         self.what = what
         self.first = first
         self.stop = stop
-        self.known: dict[Sensor, Known] = {}
+        self.known: dict[Series, Known] = {}
         self.archive = archive
         self._shards = shards
         self._sensors = sensors
         self._read_marks = marks
         self._dead: dict[str, str] = {}
         self._archive_trouble: str | None = None
-        self._archived: dict[Sensor, int] = {}
+        self._archived: dict[Series, int] = {}
         self._missing: dict[str, list[Range]] = {location: [] for location in what.locations}
 
     async def learn(self) -> None:
@@ -82,7 +83,7 @@ class Query:
         for sensor in (self._archived.keys() | silent) - self.known.keys():
             self.known[sensor] = marks.known(sensor, None)
 
-    async def _learn_shard(self, shard: ShardSource) -> dict[Sensor, int | None]:
+    async def _learn_shard(self, shard: ShardSource) -> dict[Series, int | None]:
         try:
             await shard.find()
             sensors = await shard.series(self.what)
@@ -101,7 +102,7 @@ class Query:
         return Reach(location not in self._dead, self.archive is not None and self._archive_trouble is None)
 
     @property
-    def begins(self) -> dict[Sensor, int]:
+    def begins(self) -> dict[Series, int]:
         """The first reading (ms) of each sensor that has one; before the start of the query only if a shard said so."""
         found = {}
         for sensor, known in self.known.items():
@@ -112,7 +113,7 @@ class Query:
 
     # ── readings as they came ──
 
-    async def window(self, first: int, last: int, sensors: Collection[Sensor] | None = None) -> Found:
+    async def window(self, first: int, last: int, sensors: Collection[Series] | None = None) -> Found:
         """The readings from ``first`` to ``last`` (ms, both included), of every sensor that has any there.
 
         Args:
@@ -131,13 +132,13 @@ class Query:
                 found[sensor] = merge(samples, found[sensor]) if sensor in found else samples
             return found
 
-    async def _from_shards(self, plan: Plan) -> dict[Sensor, list[Held]] | None:
+    async def _from_shards(self, plan: Plan) -> dict[Series, list[Held]] | None:
         answers = await asyncio.gather(*(self._from_shard(shard, plan) for shard in self._shards.values()))
         if any(one is None for one in answers):
             return None
         return {sensor: pieces for one in answers if one is not None for sensor, pieces in one.items()}
 
-    async def _from_shard(self, shard: ShardSource, plan: Plan) -> dict[Sensor, list[Held]] | None:
+    async def _from_shard(self, shard: ShardSource, plan: Plan) -> dict[Series, list[Held]] | None:
         wanted = [
             (sensor, part.first, part.last)
             for sensor, its in plan.items()
@@ -151,7 +152,7 @@ class Query:
         except ShardError as e:
             self.shard_failed(shard.location, e)
             return None
-        found: dict[Sensor, list[Held]] = {}
+        found: dict[Series, list[Held]] = {}
         for (sensor, _, _), piece in zip(wanted, held, strict=True):
             found.setdefault(sensor, []).append(piece)
         return found
@@ -169,7 +170,7 @@ class Query:
             self.archive_failed(e)
             return None
 
-    async def _let_go(self, plan: Plan, held: Mapping[Sensor, list[Held]]) -> Found | None:
+    async def _let_go(self, plan: Plan, held: Mapping[Series, list[Held]]) -> Found | None:
         """What retention took from the shards between plan and reading, from the archive."""
         gaps: Plan = {}
         for sensor, pieces in held.items():
@@ -185,7 +186,7 @@ class Query:
     # ── aggregations ──
 
     async def shard_buckets(
-        self, wanted: Sequence[tuple[Sensor, Aggregation, Run, int, int]]
+        self, wanted: Sequence[tuple[Series, Aggregation, Run, int, int]]
     ) -> list[tuple[Times, Values]]:
         """What the shards compute of each (sensor, aggregation, run, first ms, last ms), in this order.
 
@@ -211,7 +212,7 @@ class Query:
             results.update(zip(places, answer, strict=True))
         return [results[i] for i in range(len(wanted))]
 
-    async def expired(self, asked: Mapping[Sensor, int]) -> bool:
+    async def expired(self, asked: Mapping[Series, int]) -> bool:
         """Whether retention has passed the ms from which on a shard was asked, for one of these sensors at least.
 
         Only where no watermark is known can it; then :attr:`known` says from now on where the shard begins.
@@ -274,7 +275,7 @@ class Query:
             await shard.close()
 
 
-def _join(plan: Plan, held: Mapping[Sensor, list[Held]], archived: Found) -> Found:
+def _join(plan: Plan, held: Mapping[Series, list[Held]], archived: Found) -> Found:
     found: Found = {}
     for sensor, its in plan.items():
         pieces = ((piece.times, piece.values) for piece in held.get(sensor, ()))

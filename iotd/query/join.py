@@ -22,7 +22,7 @@ from typing import Literal
 
 import numpy as np
 
-from iotd.sensors import Times, Values
+from iotd.model.batch import Times, Values
 
 Source = Literal["archive", "shard", "both"]
 

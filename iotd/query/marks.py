@@ -7,8 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from iotd.model.series import Series
 from iotd.query.join import Known, Range, joined
-from iotd.sensors import Sensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Marks:
     incarnation: str | None = None
     """Of the archive, as the archiver knows it: in another one, nothing that the watermarks say is held."""
 
-    def known(self, sensor: Sensor, first: int | None) -> Known:
+    def known(self, sensor: Series, first: int | None) -> Known:
         """What is known of a series whose first reading in the shard is at ``first`` (ms)."""
         refused = self.refused.get(sensor.key)
         stains = self.dirty.get(sensor.location, [])

@@ -7,14 +7,14 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from iotd.errors import UsageError
-from iotd.sensors import UNITS, Sensor
-from iotd.settings.tree import Tree
+from iotd.config.tree import Tree
+from iotd.model.errors import UsageError
+from iotd.model.series import Series, natural
+
+Ids = int | str | Sequence[int | str] | None
+"""The id of a sensor, several of them, or None for all; a number stands for its digits."""
 
 ALL = ("all", "*", "tous", "toutes")
-
-_TYPES = {"temp": "temperature", "humidite": "humidity", "air": "air_quality", "qualite_de_l_air": "air_quality"}
-_UNITS = {"c": "celsius", "°c": "celsius", "degres": "celsius", "%": "percent", "pourcent": "percent", "iqa": "aqi"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +22,16 @@ class Selection:
     """Which series are asked for.
 
     Attributes:
-        ids: numbers of sensors; None: all.
+        ids: of sensors; None: all.
     """
 
     locations: tuple[str, ...]
     types: tuple[str, ...]
-    ids: tuple[int, ...] | None = None
+    ids: tuple[str, ...] | None = None
 
     def __contains__(self, sensor: object) -> bool:
         return (
-            isinstance(sensor, Sensor)
+            isinstance(sensor, Series)
             and sensor.location in self.locations
             and sensor.type in self.types
             and (self.ids is None or sensor.sensor_id in self.ids)
@@ -48,44 +48,39 @@ def select(
     location: str | None = None,
     sensor_type: str | None = None,
     unit: str | None = None,
-    sensor_ids: int | Sequence[int] | None = None,
+    sensor_ids: Ids = None,
 ) -> Selection:
     """The selection that these names describe; None, ``all`` and ``*`` mean all.
 
     Accents, case, spaces and hyphens don't matter: ``Salle de bain`` is ``salle_de_bain``.
 
     Raises:
-        UsageError: there is no such location, type, unit or sensor number; the message names the nearest.
+        UsageError: there is no such location, type, unit or id; the message names the nearest.
     """
-    if unit is None:
-        types = (
-            _types(settings) if _is_all(sensor_type) else (_one("type", str(sensor_type), _types(settings), _TYPES),)
-        )
-    else:
-        known = tuple(dict.fromkeys(UNITS[t] for t in _types(settings)))
-        found = _one("unit", unit, known, _UNITS)
-        types = tuple(t for t in _types(settings) if UNITS[t] == found)
+    table, types = settings.known_types, settings.sensors.types
+    if unit is not None:
+        others = {alias: table[t].unit for t in types for alias in table[t].unit_aliases}
+        found = _one("unit", unit, tuple(dict.fromkeys(table[t].unit for t in types)), others)
+        types = tuple(t for t in types if table[t].unit == found)
+    elif not _is_all(sensor_type):
+        types = (_one("type", str(sensor_type), types, {alias: t for t in types for alias in table[t].aliases}),)
     locations = settings.locations
     if not _is_all(location):
         locations = (_one("location", str(location), settings.locations, {}),)
     return Selection(locations, types, _ids(sensor_ids))
 
 
-def _types(settings: Tree) -> tuple[str, ...]:
-    return settings.sensors.types
-
-
 def _is_all(name: str | None) -> bool:
     return name is None or name.strip().lower() in ALL
 
 
-def _ids(sensor_ids: int | Sequence[int] | None) -> tuple[int, ...] | None:
+def _ids(sensor_ids: Ids) -> tuple[str, ...] | None:
     if sensor_ids is None:
         return None
-    ids = (sensor_ids,) if isinstance(sensor_ids, int) else tuple(sensor_ids)
-    if not ids or not all(type(i) is int and i >= 0 for i in ids):
-        raise UsageError(f"sensor: {sensor_ids!r} is not a sensor's number; give one like 1, or several like 1 and 3")
-    return tuple(sorted(set(ids)))
+    ids = (sensor_ids,) if isinstance(sensor_ids, int | str) else tuple(sensor_ids)
+    if not ids or not all(type(i) in (int, str) and str(i) for i in ids):
+        raise UsageError(f"sensor: {sensor_ids!r} is not a sensor's id; give one like 1 or north, or a list of several")
+    return tuple(sorted({str(i) for i in ids}, key=natural))
 
 
 def _one(what: str, name: str, known: Sequence[str], others: Mapping[str, str]) -> str:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.errors import UsageError
+from iotd.config.values import format_duration
+from iotd.model.batch import Times, Values
+from iotd.model.errors import UsageError
+from iotd.model.series import Series
 from iotd.query.aggregate import Aggregation
 from iotd.query.join import Range
 from iotd.query.times import local, local_zone, show
-from iotd.sensors import UNITS, Sensor, Times, Values
-from iotd.settings.values import format_duration
 
 if TYPE_CHECKING:
     import pandas
@@ -62,7 +63,7 @@ class Reading:
     """One reading, or one bucket of an aggregation, which begins at ``time`` (local)."""
 
     time: datetime
-    sensor: Sensor
+    sensor: Series
     value: float
 
     def __str__(self) -> str:
@@ -84,7 +85,7 @@ class Readings(Sequence[Reading]):
         bucket: its length, ms; None without aggregation.
     """
 
-    sensors: tuple[Sensor, ...]
+    sensors: tuple[Series, ...]
     series: NDArray[np.int32]
     times: Times
     values: Values
@@ -125,11 +126,11 @@ class Readings(Sequence[Reading]):
         """The units of the values."""
         if self.aggregation == "count":
             return ("readings",)
-        return tuple(dict.fromkeys(UNITS[sensor.type] for sensor in self.sensors))
+        return tuple(dict.fromkeys(sensor.unit for sensor in self.sensors))
 
     # ── as other things ──
 
-    def by_sensor(self) -> dict[Sensor, tuple[Times, Values]]:
+    def by_sensor(self) -> dict[Series, tuple[Times, Values]]:
         """Times (int64 ms) and values of each sensor."""
         return {
             sensor: (self.times[mine], self.values[mine])
@@ -153,7 +154,7 @@ class Readings(Sequence[Reading]):
                 "time": pandas.to_datetime(self.times, unit="ms", utc=True).tz_convert(local_zone()),
                 "location": pandas.Categorical([s.location for s in self.sensors]).take(place),
                 "type": pandas.Categorical([s.type for s in self.sensors]).take(place),
-                "sensor_id": np.array([s.sensor_id for s in self.sensors], np.int64)[place],
+                "sensor_id": pandas.Categorical([s.sensor_id for s in self.sensors]).take(place),
                 "unit": pandas.Categorical([self.unit_of(s) for s in self.sensors]).take(place),
                 "value": self.values,
             }
@@ -178,7 +179,7 @@ class Readings(Sequence[Reading]):
                 "time": pa.array(self.times, pa.timestamp("ms", tz="UTC")),
                 "location": names([s.location for s in self.sensors]),
                 "type": names([s.type for s in self.sensors]),
-                "sensor_id": pa.array(np.array([s.sensor_id for s in self.sensors], np.int32)[self.series]),
+                "sensor_id": names([s.sensor_id for s in self.sensors]),
                 "unit": names([self.unit_of(s) for s in self.sensors]),
                 "value": pa.array(self.values),
             }
@@ -222,7 +223,7 @@ class Readings(Sequence[Reading]):
         """What this is, for people: ``temperature in salon, avg of 1m (celsius)``."""
         return self.title_of(self.sensors)
 
-    def title_of(self, sensors: Sequence[Sensor]) -> str:
+    def title_of(self, sensors: Sequence[Series]) -> str:
         """The title of these and other readings of the same query, of all of these sensors."""
         types = ", ".join(dict.fromkeys(s.type for s in sensors)) or "readings"
         places = list(dict.fromkeys(s.location for s in sensors)) or [a.location for a in self.answers]
@@ -247,7 +248,7 @@ class Readings(Sequence[Reading]):
         span = f"{show(self.start, zone_name=False)} to {show(self.stop)}"
         return f"{len(self):,} {what}{'s' if len(self) != 1 else ''}{sensors}, {span}{partial}"
 
-    def unit_of(self, sensor: Sensor) -> str:
+    def unit_of(self, sensor: Series) -> str:
         """The unit of a sensor's values here."""
         return "readings" if self.aggregation == "count" else sensor.unit
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from iotd.errors import UsageError
+from iotd.model.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas

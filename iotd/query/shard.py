@@ -10,16 +10,17 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from iotd.errors import IotdError, ShardError, ShardUnavailable
+from iotd.config.topology import Shard
+from iotd.config.tree import Tree
+from iotd.config.values import Address
+from iotd.model.batch import Times, Values
+from iotd.model.errors import IotdError, ShardError, ShardUnavailable
+from iotd.model.series import Series
 from iotd.query.aggregate import Aggregation
 from iotd.query.buckets import Run
 from iotd.query.names import Selection
-from iotd.sensors import Sensor, Times, Values
-from iotd.settings.tree import Tree
-from iotd.settings.values import Address
 from iotd.shards.connection import Argument, Connection, shard_error
 from iotd.shards.look import look_at
-from iotd.topology import Shard
 from iotd.wire.pairs import arrays
 
 T = TypeVar("T")
@@ -102,7 +103,7 @@ class ShardSource:
         self.why = "; ".join(said) or "its nodes answer, and none of them is master or replica"
         raise ShardUnavailable(f"{self.location}: {self.why}")
 
-    async def series(self, what: Selection) -> list[Sensor]:
+    async def series(self, what: Selection) -> list[Series]:
         """The sensors of the selection that have a series here.
 
         Raises:
@@ -113,11 +114,11 @@ class ShardSource:
         found = []
         for key in keys:
             with suppress(ValueError):  # a key of someone else's with labels like ours
-                if (sensor := Sensor.from_key(key.decode())) in what:
+                if (sensor := Series.from_key(key.decode())) in what:
                     found.append(sensor)
         return sorted(found)
 
-    async def begins(self, sensors: Sequence[Sensor]) -> dict[Sensor, int]:
+    async def begins(self, sensors: Sequence[Series]) -> dict[Series, int]:
         """The first time (ms) of each series that holds a reading.
 
         Raises:
@@ -127,7 +128,7 @@ class ShardSource:
         found = {sensor: _begins(reply) for sensor, reply in zip(sensors, replies, strict=True)}
         return {sensor: begins for sensor, begins in found.items() if begins is not None}
 
-    async def samples(self, wanted: Sequence[tuple[Sensor, int, int]]) -> list[Held]:
+    async def samples(self, wanted: Sequence[tuple[Series, int, int]]) -> list[Held]:
         """The readings of each (sensor, first ms, last ms), both ends included.
 
         Raises:
@@ -141,7 +142,7 @@ class ShardSource:
         infos = await self._ask([("TS.INFO", sensor.key) for sensor, _, _ in wanted])
         return [Held(times, values, _begins(info)) for (times, values), info in zip(found, infos, strict=True)]
 
-    async def _short(self, wanted: Sequence[tuple[Sensor, int, int]]) -> list[tuple[Times, Values]]:
+    async def _short(self, wanted: Sequence[tuple[Series, int, int]]) -> list[tuple[Times, Values]]:
         replies = await self._ask([_range(sensor, first, last) for sensor, first, last in wanted])
         found = []
         for (sensor, _, last), reply in zip(wanted, replies, strict=True):
@@ -151,14 +152,14 @@ class ShardSource:
             found.append(samples)
         return found
 
-    async def _long(self, sensor: Sensor, first: int, last: int) -> tuple[Times, Values]:
+    async def _long(self, sensor: Series, first: int, last: int) -> tuple[Times, Values]:
         pages: list[tuple[Times, Values]] = []
         while not pages or len(pages[-1][0]) == PAGE:
             after = first if not pages else int(pages[-1][0][-1]) + 1
             pages.append(arrays(await self._retried(partial(self._pairs, _range(sensor, after, last)))))
         return _joined(pages)
 
-    async def buckets(self, wanted: Sequence[tuple[Sensor, Aggregation, Run, int, int]]) -> list[tuple[Times, Values]]:
+    async def buckets(self, wanted: Sequence[tuple[Series, Aggregation, Run, int, int]]) -> list[tuple[Times, Values]]:
         """The aggregation of each sensor's readings from a first to a last ms of a run, by start of the bucket.
 
         Raises:
@@ -227,7 +228,7 @@ class ShardSource:
         return self._connection
 
 
-def _range(sensor: Sensor, first: int, last: int) -> tuple[Argument, ...]:
+def _range(sensor: Series, first: int, last: int) -> tuple[Argument, ...]:
     return ("TS.RANGE", sensor.key, max(0, first), max(0, last), "COUNT", PAGE)
 
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, overload
 
-from iotd.errors import IotdError
+from iotd.config.topology import Shard, Topology
+from iotd.config.tree import Tree
+from iotd.config.values import Address
+from iotd.model.errors import IotdError
 from iotd.query.rows import as_html, as_text, frame
-from iotd.settings.tree import Tree
-from iotd.settings.values import Address
 from iotd.shards.connection import Connection
 from iotd.shards.look import NodeView, ShardView, look_at
-from iotd.topology import Shard, Topology
 
 if TYPE_CHECKING:
     import pandas

@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.errors import ArchiveError, ShardError
+from iotd.model.batch import Times, Values
+from iotd.model.errors import ArchiveError, ShardError
+from iotd.model.series import Series
 from iotd.query.aggregate import Aggregation, Piece, combine, needs, piece
 from iotd.query.archives import Found
 from iotd.query.buckets import Run, runs
 from iotd.query.engine import Query
 from iotd.query.join import Part, Range, Source, parts
 from iotd.query.result import Readings
-from iotd.sensors import Sensor, Times, Values
 
 WINDOW = 50_000
 """Readings, or buckets, in a chunk, about: some MB on their way, some 50 ms of the servers."""
@@ -86,7 +87,7 @@ def _chunk(query: Query, found: Found, what: Aggregation | None = None, bucket: 
 class _Segment:
     """Whole buckets of one sensor that one server computes, from ``first`` to ``last`` ms."""
 
-    sensor: Sensor
+    sensor: Series
     first: int
     last: int
     source: Source
@@ -98,7 +99,7 @@ class _Mixed:
 
     first: int
     last: int
-    sensors: set[Sensor] = field(default_factory=set)
+    sensors: set[Series] = field(default_factory=set)
 
 
 class _Buckets:
@@ -124,7 +125,7 @@ class _Buckets:
                 continue  # who failed is noted, so the next plan is another one
             if await self._expired(segments):
                 continue
-            columns: dict[Sensor, list[tuple[Times, Values]]] = {}
+            columns: dict[Series, list[tuple[Times, Values]]] = {}
             for result in results:
                 for sensor, pairs in (result or {}).items():
                     columns.setdefault(sensor, []).extend(pairs)
@@ -168,7 +169,7 @@ class _Buckets:
         )
         return Range(first, last) if first <= last else None
 
-    async def _by_shards(self, segments: list[_Segment]) -> dict[Sensor, list[tuple[Times, Values]]] | None:
+    async def _by_shards(self, segments: list[_Segment]) -> dict[Series, list[tuple[Times, Values]]] | None:
         wanted = [(s.sensor, self._what, self._run, s.first, s.last) for s in segments if s.source == "shard"]
         try:
             results = await self._query.shard_buckets(wanted)
@@ -176,13 +177,13 @@ class _Buckets:
             return None
         return _by_sensor((sensor, result) for (sensor, *_), result in zip(wanted, results, strict=True))
 
-    async def _by_archive(self, segments: list[_Segment]) -> dict[Sensor, list[tuple[Times, Values]]] | None:
+    async def _by_archive(self, segments: list[_Segment]) -> dict[Series, list[tuple[Times, Values]]] | None:
         # one question for all the sensors that ask for the same range
-        groups: dict[Range, set[Sensor]] = {}
+        groups: dict[Range, set[Series]] = {}
         for segment in segments:
             if segment.source == "archive":
                 groups.setdefault(Range(segment.first, segment.last), set()).add(segment.sensor)
-        found: list[tuple[Sensor, tuple[Times, Values]]] = []
+        found: list[tuple[Series, tuple[Times, Values]]] = []
         for range_, sensors in groups.items():
             result = await self._ask_archive(self._what, range_, sensors)
             if result is None:
@@ -190,7 +191,7 @@ class _Buckets:
             found += result.items()
         return _by_sensor(found)
 
-    async def _ask_archive(self, what: Aggregation, range_: Range, sensors: set[Sensor]) -> Found | None:
+    async def _ask_archive(self, what: Aggregation, range_: Range, sensors: set[Series]) -> Found | None:
         query = self._query
         assert query.archive is not None
         selection = query.what.at({sensor.location for sensor in sensors})
@@ -209,7 +210,7 @@ class _Buckets:
     # ── what no server can compute alone ──
 
     async def _put_together(self, mixed: _Mixed) -> Found:
-        pieces: dict[tuple[Sensor, int], list[Piece]] = {}
+        pieces: dict[tuple[Series, int], list[Piece]] = {}
         at = await self._head(mixed, pieces)
         length = max(1, WINDOW // len(mixed.sensors)) * _STEP_MS
         while at <= mixed.last:
@@ -222,7 +223,7 @@ class _Buckets:
                     pieces.setdefault((sensor, bucket), []).append(piece(share))
             at = last + 1
             length = max(1, round(length * min(8.0, max(0.125, WINDOW / max(1, count)))))
-        found: dict[Sensor, list[tuple[int, float]]] = {}
+        found: dict[Series, list[tuple[int, float]]] = {}
         for (sensor, bucket), its in pieces.items():
             start = self._run.first + bucket * self._run.width
             found.setdefault(sensor, []).append((start, combine(self._what, its)))
@@ -231,7 +232,7 @@ class _Buckets:
             for sensor, rows in found.items()
         }
 
-    async def _head(self, mixed: _Mixed, pieces: dict[tuple[Sensor, int], list[Piece]]) -> int:
+    async def _head(self, mixed: _Mixed, pieces: dict[tuple[Series, int], list[Piece]]) -> int:
         """The archive's part of a bucket that only the boundary cuts; returns the first ms that is still to be read."""
         known = [self._query.known[sensor] for sensor in mixed.sensors]
         upto = min(*(k.boundary for k in known), mixed.last)
@@ -239,7 +240,7 @@ class _Buckets:
         one = (mixed.first - self._run.first) // self._run.width == (mixed.last - self._run.first) // self._run.width
         if dirty or not one or upto < mixed.first:
             return mixed.first
-        parts_of: dict[Sensor, dict[str, float]] = {}
+        parts_of: dict[Series, dict[str, float]] = {}
         for need in needs(self._what):
             found = await self._ask_archive(need, Range(mixed.first, upto), mixed.sensors)
             if found is None:
@@ -258,8 +259,8 @@ def _shares(buckets: NDArray[np.int64], values: Values) -> tuple[list[int], list
     return buckets[np.concatenate(([0], cuts)).astype(np.intp)].tolist(), np.split(values, cuts)
 
 
-def _by_sensor(found: Iterable[tuple[Sensor, tuple[Times, Values]]]) -> dict[Sensor, list[tuple[Times, Values]]]:
-    by: dict[Sensor, list[tuple[Times, Values]]] = {}
+def _by_sensor(found: Iterable[tuple[Series, tuple[Times, Values]]]) -> dict[Series, list[tuple[Times, Values]]]:
+    by: dict[Series, list[tuple[Times, Values]]] = {}
     for sensor, pair in found:
         by.setdefault(sensor, []).append(pair)
     return by

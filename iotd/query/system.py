@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iotd.errors import UsageError
+from iotd.config import Settings, load
+from iotd.config.topology import topology
+from iotd.model.errors import UsageError
+from iotd.model.roster import Roster
+from iotd.model.series import Series
 from iotd.query import stream
 from iotd.query.aggregate import aggregation
 from iotd.query.archives import Archive, open_archive
 from iotd.query.distribution import Distribution, distribution
 from iotd.query.engine import Query
 from iotd.query.marks import Marks, read_marks
-from iotd.query.names import Selection, select
+from iotd.query.names import Ids, Selection, select
 from iotd.query.result import Readings, concatenate
 from iotd.query.shard import ShardSource
 from iotd.query.status import ShardsStatus, shards_status
 from iotd.query.times import Time, local, parse_bucket, parse_range, parse_time
-from iotd.sensors import Roster, Sensor
-from iotd.settings import Settings, load
-from iotd.topology import topology
 
 if TYPE_CHECKING:
     from iotd.query.blocking import BlockingShardingSystem
@@ -101,7 +102,7 @@ class ShardingSystem:
         start: Time,
         end: Time | None = None,
         *,
-        sensor_ids: int | Sequence[int] | None = None,
+        sensor_ids: Ids = None,
         agg: str | None = None,
         bucket: timedelta | float | str | None = None,
     ) -> Readings:
@@ -112,7 +113,7 @@ class ShardingSystem:
             sensor_type: None or ``"all"``: every type.
             start, end: times as :func:`iotd.query.times.parse_time` reads them; the start is part of the range, the
                 end is not; without an end: up to now.
-            sensor_ids: one number or several; None: all sensors.
+            sensor_ids: one id or several; None: all sensors.
             agg: an aggregation of :data:`iotd.query.aggregate.AGGREGATIONS`, computed by the servers; needs ``bucket``.
             bucket: the length of a bucket: ``"1m"``, a timedelta, or seconds; one of a day begins at midnight.
 
@@ -134,7 +135,7 @@ class ShardingSystem:
         start: Time,
         end: Time | None = None,
         *,
-        sensor_ids: int | Sequence[int] | None = None,
+        sensor_ids: Ids = None,
         agg: str | None = None,
         bucket: timedelta | float | str | None = None,
     ) -> Readings:
@@ -156,7 +157,7 @@ class ShardingSystem:
         start: Time,
         end: Time | None = None,
         *,
-        sensor_ids: int | Sequence[int] | None = None,
+        sensor_ids: Ids = None,
         agg: str | None = None,
         bucket: timedelta | float | str | None = None,
     ) -> AsyncIterator[Readings]:
@@ -176,7 +177,7 @@ class ShardingSystem:
         start: Time,
         end: Time | None = None,
         *,
-        sensor_ids: int | Sequence[int] | None = None,
+        sensor_ids: Ids = None,
         agg: str | None = None,
         bucket: timedelta | float | str | None = None,
     ) -> AsyncIterator[Readings]:
@@ -190,7 +191,7 @@ class ShardingSystem:
 
     async def get_sensors(
         self, location: str | None = None, sensor_type: str | None = None, *, unit: str | None = None
-    ) -> dict[Sensor, datetime]:
+    ) -> dict[Series, datetime]:
         """The sensors that shards or archive have readings of, and the time of the first one of each (local).
 
         Raises:
@@ -237,6 +238,6 @@ class ShardingSystem:
 
         shards = {name: ShardSource(self._topology.shard(name), self.settings) for name in what.locations}
         per_type = self.settings.sensors.per_type
-        rosters = (Roster.of(location, what.types, per_type) for location in what.locations)
+        rosters = (Roster.of(location, what.types, per_type, self.settings.known_types) for location in what.locations)
         sensors = [sensor for roster in rosters for sensor in roster if sensor in what]
         return Query(what, first, stop, shards=shards, archive=archive, marks=marks, sensors=sensors)

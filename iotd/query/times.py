@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache
 from typing import Literal
 
-from iotd.errors import UsageError
+from iotd.model.errors import UsageError
 
 Time = datetime | date | int | float | str
 """A moment: a datetime (naive: local), a date, seconds since the epoch, or text (see :func:`parse_time`)."""

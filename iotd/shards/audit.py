@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from iotd.sensors import Roster, Times, Values
+from iotd.model.batch import Times, Values
+from iotd.model.roster import Roster
 from iotd.shards.reader import ShardReader
 
 _PAGE = 10_000

@@ -20,9 +20,9 @@ from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from iotd.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
-from iotd.settings.tree import Credentials
-from iotd.settings.values import Address
+from iotd.config.tree import Credentials
+from iotd.config.values import Address
+from iotd.model.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
 
 Argument = bytes | str | int | float
 

@@ -8,14 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 
-from iotd.errors import IotdError, StackError
+from iotd.config.topology import Shard
+from iotd.config.tree import Tree
+from iotd.config.values import Address
+from iotd.model.errors import IotdError, StackError
 from iotd.ops.tasks import together
-from iotd.settings.tree import Tree
-from iotd.settings.values import Address
 from iotd.shards.connection import Connection
 from iotd.shards.sentinels import SentinelClient, SentinelEvent
 from iotd.shards.watcher import Watcher
-from iotd.topology import Shard
 
 _WRITE_EVERY_S = 0.01
 _GIVE_UP_S = 0.2

@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 import structlog
 
-from iotd.errors import ShardError, ShardUnavailable
+from iotd.config.tree import Tree
+from iotd.config.values import Address
+from iotd.model.errors import ShardError, ShardUnavailable
 from iotd.ops.tasks import together
 from iotd.pipeline.lane import Lane
-from iotd.settings.tree import Tree
-from iotd.settings.values import Address
 from iotd.shards.connection import Connection, shard_error
 from iotd.shards.watcher import Watcher
 

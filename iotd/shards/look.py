@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from iotd.errors import IotdError
-from iotd.settings.tree import Credentials, Tree
-from iotd.settings.values import Address
+from iotd.config.topology import Node, Shard
+from iotd.config.tree import Credentials, Tree
+from iotd.config.values import Address
+from iotd.model.errors import IotdError
 from iotd.shards.connection import Argument, Connection
 from iotd.shards.sentinels import AddressMap, SentinelClient
 from iotd.shards.verdict import judge
-from iotd.topology import Node, Shard
 
 _TIMEOUT_S = 0.4
 

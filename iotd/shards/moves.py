@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from iotd.sensors import Roster
-from iotd.topology import Shard
+from iotd.config.topology import Shard
+from iotd.model.roster import Roster
 
 _KEPT = 100
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import structlog
 
-from iotd.sensors import Sensor
-from iotd.settings.tree import Tree
-from iotd.settings.values import Address
+from iotd.config.tree import Tree
+from iotd.config.values import Address
+from iotd.model.series import Series
 from iotd.shards.connection import Argument, Connection, shard_error
 from iotd.shards.fence import fence_key
 
@@ -54,7 +54,7 @@ class ShardReader:
         """One more of the kind, with a connection of its own: a reader does one thing at a time."""
         return ShardReader(self.location, self._tree, self._master)
 
-    async def series(self) -> list[Sensor]:
+    async def series(self) -> list[Series]:
         """The sensors that have a series here, also those that the configuration no longer names.
 
         Raises:
@@ -64,7 +64,7 @@ class ShardReader:
         found = []
         for key in keys:
             try:
-                found.append(Sensor.from_key(key.decode()))
+                found.append(Series.from_key(key.decode()))
             except ValueError:
                 if key not in self._unknown:
                     self._unknown.add(key)
@@ -80,7 +80,7 @@ class ShardReader:
         (said,) = await self._ask(("GET", fence_key(producer)))
         return 0 if said is None else int(said)
 
-    async def page(self, sensor: Sensor, after: int, upto: int | None, count: int) -> Samples:
+    async def page(self, sensor: Series, after: int, upto: int | None, count: int) -> Samples:
         """At most ``count`` samples later than ``after`` (ms) and not later than ``upto``, in order.
 
         The next page begins after the last time of this one (RedisTimeSeries #1630).
@@ -92,7 +92,7 @@ class ShardReader:
         samples: Samples = reply
         return samples
 
-    async def pairs(self, sensor: Sensor, after: int, upto: int | None, count: int) -> tuple[int, bytes]:
+    async def pairs(self, sensor: Series, after: int, upto: int | None, count: int) -> tuple[int, bytes]:
         """As :meth:`page`, but unparsed: how many samples, and their bytes (:meth:`Connection.call_pairs`).
 
         Raises:
@@ -105,7 +105,7 @@ class ShardReader:
             await self.close()  # also when cancelled: a reply may be under way
             raise
 
-    async def counts(self, sensor: Sensor, first: int, last: int, bucket: int) -> dict[int, int]:
+    async def counts(self, sensor: Series, first: int, last: int, bucket: int) -> dict[int, int]:
         """How many samples a series holds from ``first`` to ``last`` (ms, both included), by start of the bucket.
 
         A series at a time, so that no command holds up the shard for long (100 million samples a second).
@@ -116,7 +116,7 @@ class ShardReader:
         (reply,) = await self._ask(_count(sensor, first, last, bucket))
         return {int(start): int(float(count)) for start, count in reply}
 
-    async def count(self, sensor: Sensor, first: int, last: int) -> int:
+    async def count(self, sensor: Series, first: int, last: int) -> int:
         """How many samples a series holds from ``first`` to ``last`` (ms, both included).
 
         Raises:
@@ -124,7 +124,7 @@ class ShardReader:
         """
         return sum((await self.counts(sensor, first, last, _ALL_TIME)).values())
 
-    async def waiting(self, after: Mapping[Sensor, int]) -> dict[Sensor, Waiting]:
+    async def waiting(self, after: Mapping[Series, int]) -> dict[Series, Waiting]:
         """What each series holds later than a time (ms) of its own; one that holds nothing then is not there.
 
         Raises:
@@ -148,7 +148,7 @@ class ShardReader:
                 found[sensor] = Waiting(int(first[0][0]), int(last[0]), sum(int(float(n)) for _, n in counted))
         return found
 
-    async def ends(self) -> dict[Sensor, tuple[int, int]]:
+    async def ends(self) -> dict[Series, tuple[int, int]]:
         """First and last time (ms) of each series that holds samples.
 
         Raises:
@@ -163,7 +163,7 @@ class ShardReader:
                 found[sensor] = (int(said[b"firstTimestamp"]), int(said[b"lastTimestamp"]))
         return found
 
-    async def latest(self) -> dict[Sensor, tuple[int, float]]:
+    async def latest(self) -> dict[Series, tuple[int, float]]:
         """The newest sample of each series: time (ms) and value.
 
         Raises:
@@ -174,7 +174,7 @@ class ShardReader:
         for key, _, sample in reply:
             with suppress(ValueError):  # a key that is no sensor's
                 if sample:
-                    found[Sensor.from_key(key.decode())] = (int(sample[0]), float(sample[1]))
+                    found[Series.from_key(key.decode())] = (int(sample[0]), float(sample[1]))
         return found
 
     async def by_type(self, first: int, bucket: int) -> dict[str, list[tuple[int, float, float, float]]]:
@@ -237,9 +237,9 @@ class ShardReader:
         return self._connection
 
 
-def _count(sensor: Sensor, first: int, last: int | str, bucket: int) -> tuple[Argument, ...]:
+def _count(sensor: Series, first: int, last: int | str, bucket: int) -> tuple[Argument, ...]:
     return ("TS.RANGE", sensor.key, first, last, "ALIGN", 0, "AGGREGATION", "count", bucket)
 
 
-def _range(sensor: Sensor, after: int, upto: int | None, count: int) -> tuple[Argument, ...]:
+def _range(sensor: Series, after: int, upto: int | None, count: int) -> tuple[Argument, ...]:
     return ("TS.RANGE", sensor.key, max(0, after + 1), "+" if upto is None else upto, "COUNT", count)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from iotd.errors import ShardError
-from iotd.settings.values import Address
+from iotd.config.values import Address
+from iotd.model.errors import ShardError
 from iotd.shards.connection import shard_error
 from iotd.wire.commands import Element, Packed, elements
 

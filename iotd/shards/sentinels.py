@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from time import time_ns
 
-from iotd.errors import ShardMisconfigured
-from iotd.settings.tree import Tree
-from iotd.settings.values import Address
+from iotd.config.topology import Node, Shard
+from iotd.config.tree import Tree
+from iotd.config.values import Address
+from iotd.model.errors import ShardMisconfigured
 from iotd.shards.connection import Connection
 from iotd.shards.verdict import Claim
-from iotd.topology import Node, Shard
 
 TROUBLE = frozenset({"+sdown", "+odown", "+try-failover", "+new-epoch", "+reboot", "+switch-master", "+promoted-slave"})
 """Events after which the nodes' roles are looked at closely."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import structlog
 
-from iotd.sensors import Sensor
-from iotd.settings.tree import Redis
+from iotd.config.tree import Redis
+from iotd.model.series import Series
 from iotd.shards.connection import Connection, shard_error
 
 log = structlog.get_logger(__name__)
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 500
 
 
-async def make_series(connection: Connection, sensors: Iterable[Sensor], settings: Redis) -> int:
+async def make_series(connection: Connection, sensors: Iterable[Series], settings: Redis) -> int:
     """Makes the series that are missing, and gives those that exist today's retention, policy and labels.
 
     TS.CREATE comes before any sample, because labels and retention given in TS.ADD were not replicated
@@ -52,7 +52,7 @@ async def make_series(connection: Connection, sensors: Iterable[Sensor], setting
     return made
 
 
-def _options(sensor: Sensor, settings: Redis) -> list[str | int]:
+def _options(sensor: Series, settings: Redis) -> list[str | int]:
     labels = [text for pair in sensor.labels.items() for text in pair]
     retention = round(settings.retention.total_seconds() * 1000)
     return [

@@ -9,17 +9,17 @@ from typing import Any
 
 import structlog
 
+from iotd.config.topology import Shard
+from iotd.config.tree import Tree
+from iotd.config.values import Address
+from iotd.model.roster import Roster
 from iotd.ops.tasks import together
 from iotd.pipeline.lane import LaneDepth
 from iotd.pipeline.queue import Queue
-from iotd.sensors import Roster
-from iotd.settings.tree import Tree
-from iotd.settings.values import Address
 from iotd.shards.fence import Late
 from iotd.shards.moves import Move, ShardingMetadata
 from iotd.shards.watcher import Watcher
 from iotd.shards.writer import Writer
-from iotd.topology import Shard
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from iotd.settings.values import Address
+from iotd.config.values import Address
 
 NodeRole = Literal["master", "slave"]
 

@@ -11,15 +11,15 @@ from typing import Any, cast
 
 import structlog
 
-from iotd.errors import IotdError, ShardMisconfigured
+from iotd.config.topology import Shard
+from iotd.config.tree import Tree
+from iotd.config.values import Address
+from iotd.model.errors import IotdError, ShardMisconfigured
 from iotd.ops.outage import Outage
 from iotd.ops.tasks import Group, together
-from iotd.settings.tree import Tree
-from iotd.settings.values import Address
 from iotd.shards.connection import Connection
 from iotd.shards.sentinels import TROUBLE, AddressMap, SentinelClient, SentinelEvent
 from iotd.shards.verdict import Belief, Claim, NodeRole, judge
-from iotd.topology import Shard
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,11 @@ from typing import Any
 
 import structlog
 
-from iotd.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
+from iotd.config.tree import Tree
+from iotd.config.values import Address
+from iotd.model.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
+from iotd.model.roster import Roster
+from iotd.model.series import Series
 from iotd.ops.histogram import Histogram
 from iotd.ops.outage import Outage
 from iotd.ops.tasks import together
@@ -19,9 +23,6 @@ from iotd.pipeline.deadletter import DeadLetters
 from iotd.pipeline.journal import Entry
 from iotd.pipeline.lane import Lane
 from iotd.pipeline.spool import Spool
-from iotd.sensors import Roster, Sensor
-from iotd.settings.tree import Tree
-from iotd.settings.values import Address
 from iotd.shards.connection import Connection
 from iotd.shards.fence import CONNECTIONS, Fence, Late, fence_lost
 from iotd.shards.replies import all_good, examine, sort_out
@@ -251,7 +252,7 @@ class Writer:
     async def _write_missing(self, repair: Connection, missing: list[Element]) -> list[tuple[Element, str]]:
         sensors = {s.key: s for s in self._roster}
         for e in missing:
-            sensors.setdefault(e.key, Sensor.from_key(e.key))  # of a sensor that the configuration no longer has
+            sensors.setdefault(e.key, Series.from_key(e.key))  # of a sensor that the configuration no longer has
         made = await make_series(repair, sensors.values(), self._settings.redis)
         if made:
             log.info("series_made", shard=self._lane.location, count=made, node=str(repair.address))

@@ -13,8 +13,8 @@ from itertools import chain
 
 import numpy as np
 
-from iotd.sensors import Times
-from iotd.settings.tree import Tree
+from iotd.config.tree import Tree
+from iotd.model.batch import Times
 
 _PRESENT = 10
 """Intervals that always count as the present, so that a loop that is late never takes a live reading for an old one."""

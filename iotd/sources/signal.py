@@ -12,7 +12,9 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.sensors import Batch, Roster, Sensor, Times, Values
+from iotd.model.batch import Times, Values
+from iotd.model.roster import Batch, Roster
+from iotd.model.series import Series
 
 _Salts = NDArray[np.uint64]
 
@@ -43,7 +45,7 @@ class _Group:
         bias: 0 to 1, how each differs from the others for good.
     """
 
-    def __init__(self, seed: int, roster: Roster, kind: str, places: dict[int, int]) -> None:
+    def __init__(self, seed: int, roster: Roster, kind: str, places: dict[str, int]) -> None:
         members = [(i, sensor) for i, sensor in enumerate(roster) if sensor.type == kind]
         self.columns = np.array([i for i, _ in members], np.intp)
         self.places = np.array([places[sensor.sensor_id] for _, sensor in members], np.intp)
@@ -131,7 +133,7 @@ class Signal:
         return np.clip(usual + 0.25 * _noise(t, 2_400_000, self._room), 0.0, 1.0)
 
 
-def values(seed: int, sensor: Sensor, times: Times) -> Values:
+def values(seed: int, sensor: Series, times: Times) -> Values:
     """One sensor's readings at these times (int64 ms, shape (T,)): float64, shape (T,)."""
     return Signal(seed, Roster(sensor.location, [sensor])).values(times)[:, 0]
 

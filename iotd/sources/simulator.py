@@ -10,8 +10,9 @@ from itertools import chain
 import numpy as np
 import structlog
 
-from iotd.sensors import Roster, Times, Values
-from iotd.settings.tree import Tree
+from iotd.config.tree import Tree
+from iotd.model.batch import Times, Values
+from iotd.model.roster import Roster
 from iotd.sources.clock import Clock
 from iotd.sources.schedule import Grid, Schedule
 from iotd.sources.signal import Signal

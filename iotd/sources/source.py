@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
-from iotd.sensors import Batch
+from iotd.model.roster import Batch
 
 
 @dataclass(frozen=True, slots=True)

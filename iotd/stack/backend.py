@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Literal, Protocol
 
-from iotd.settings import Address
-from iotd.topology import Node, Shard
+from iotd.config import Address
+from iotd.config.topology import Node, Shard
 
 Running = Literal["running", "paused", "stopped"]
 

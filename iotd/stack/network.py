@@ -6,9 +6,9 @@ import ipaddress
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from iotd.config.topology import Node
 from iotd.stack.container import ADDRESS, NODE, PROJECT, Owner
 from iotd.stack.engine import engine_errors
-from iotd.topology import Node
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import psutil
 
-from iotd.errors import StackError
+from iotd.config import Address, Settings
+from iotd.config.topology import Node, Shard
+from iotd.model.errors import StackError
 from iotd.ops.secretfile import write_secret
-from iotd.settings import Address, Settings
 from iotd.stack.backend import Running
 from iotd.stack.binaries import RedisBinaries, find_influxd, find_redis
 from iotd.stack.conf import Site, TlsFiles, monitored, redis_conf, sentinel_conf, tls_files
 from iotd.stack.health import require_free_port
 from iotd.stack.process import ServerProcess
-from iotd.topology import Node, Shard
 
 _LOOK_EVERY_S = 0.2
 

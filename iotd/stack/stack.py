@@ -11,16 +11,16 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from iotd.errors import StackError, UsageError
-from iotd.settings import Address, Settings
-from iotd.settings.values import is_loopback
+from iotd.config import Address, Settings
+from iotd.config.topology import Node, Shard, topology
+from iotd.config.values import is_loopback
+from iotd.model.errors import StackError, UsageError
 from iotd.stack import health
 from iotd.stack.backend import Running
 from iotd.stack.choose import choose_backend, forget, remember
 from iotd.stack.engine import NoImage
 from iotd.stack.influxdb import set_up
 from iotd.stack.processes import Processes
-from iotd.topology import Node, Shard, topology
 
 _LOOK_EVERY_S = 0.05
 

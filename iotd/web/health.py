@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from iotd.settings import Settings
+from iotd.config import Settings
 from iotd.web.state import DaemonState
 
 

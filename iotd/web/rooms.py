@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
-from iotd.errors import IotdError
-from iotd.sensors import UNITS, Sensor
-from iotd.settings import Settings
+from iotd.config import Settings
+from iotd.model.errors import IotdError
+from iotd.model.series import Series
 from iotd.shards.reader import ShardReader
 
 _WINDOW_MS = 600_000
@@ -31,7 +31,7 @@ class Reading:
     Attributes:
         at: time (ms) of the newest.
         value: their mean, with ``low`` and ``high`` the smallest and the largest.
-        sensors: by number, the value of each, where they are few.
+        sensors: by id, the value of each, where they are few.
     """
 
     type: str
@@ -41,7 +41,7 @@ class Reading:
     low: float
     high: float
     count: int
-    sensors: dict[int, float]
+    sensors: dict[str, float]
 
 
 @dataclass(slots=True)
@@ -80,9 +80,9 @@ class Room:
         await self._reader.close()
 
 
-def _readings(latest: dict[Sensor, tuple[int, float]]) -> list[Reading]:
+def _readings(latest: dict[Series, tuple[int, float]]) -> list[Reading]:
     found = []
-    for kind, unit in UNITS.items():
+    for kind in dict.fromkeys(sensor.type for sensor in sorted(latest)):
         of_kind = {sensor: sample for sensor, sample in latest.items() if sensor.type == kind}
         if not of_kind:
             continue
@@ -94,7 +94,7 @@ def _readings(latest: dict[Sensor, tuple[int, float]]) -> list[Reading]:
         found.append(
             Reading(
                 type=kind,
-                unit=unit,
+                unit=next(iter(of_kind)).unit,
                 at=newest,
                 value=sum(values) / len(values),
                 low=min(values),

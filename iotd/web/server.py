@@ -11,10 +11,10 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from iotd.errors import IotdError
+from iotd.config import Settings
+from iotd.config.topology import http_address
+from iotd.model.errors import IotdError
 from iotd.ops.control import to_json
-from iotd.settings import Settings
-from iotd.topology import http_address
 from iotd.web.guard import Guard
 from iotd.web.health import health
 from iotd.web.metrics import CONTENT_TYPE, Metrics

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from iotd.archive.archiver import ArchiveStatus
+from iotd.config import Settings
 from iotd.ops.histogram import Histogram
 from iotd.ops.looplag import LoopLag
-from iotd.settings import Settings
 from iotd.shards.moves import Move
 from iotd.shards.reader import ShardReader
 from iotd.shards.service import ShardState

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
+from iotd.config.topology import topology
 from iotd.ops.control import to_json
 from iotd.query.status import shards_status
-from iotd.topology import topology
 from iotd.web.state import Watched
 
 _FRESH_S = 1.0

@@ -9,9 +9,9 @@ from time import monotonic
 
 from aiohttp import web
 
+from iotd.config.topology import topology
 from iotd.ops.control import to_json
 from iotd.shards.moves import Move
-from iotd.topology import topology
 from iotd.web.health import Health, health
 from iotd.web.rooms import Points, Reading, Room
 from iotd.web.state import DaemonState, Watched

@@ -15,7 +15,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.sensors import Batch, Roster
+from iotd.model.roster import Batch, Roster
 from iotd.wire import decimals
 from iotd.wire.fields import fields
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.sensors import Times, Values
+from iotd.model.batch import Times, Values
 from iotd.wire.fields import Places, alike, fields
 
 _Texts = NDArray[np.uint8]

@@ -28,9 +28,9 @@ from influxdb_client.client.write_api import WriteOptions
 from iotd.archive.archiver import Archiver
 from iotd.archive.sinks.influxdb import InfluxSink
 from iotd.archive.watermarks import Watermarks
+from iotd.config import Address, Settings
+from iotd.model.roster import Roster
 from iotd.pipeline.budget import Budget
-from iotd.sensors import Roster
-from iotd.settings import Address, Settings
 from iotd.shards.reader import ShardReader
 from iotd.sources.signal import Signal
 from tests.benchmarks.frame import LOCATIONS, Benchmark, Case, Kind, Run

@@ -27,9 +27,9 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from iotd.config import Address
+from iotd.model.roster import Roster
 from iotd.pipeline.queue import Queue
-from iotd.sensors import Roster
-from iotd.settings import Address
 from iotd.shards.connection import pack
 from iotd.shards.series import make_series
 from iotd.shards.service import ShardService

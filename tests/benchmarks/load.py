@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.sensors import Roster
-from iotd.settings import Settings
+from iotd.config import Settings
+from iotd.model.roster import Roster
 from iotd.shards.connection import Connection
 from iotd.shards.series import make_series
 from iotd.sources.signal import Signal

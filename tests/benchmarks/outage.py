@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from iotd.topology import Node
+from iotd.config.topology import Node
 from tests.benchmarks.frame import LOCATIONS, tell
 from tests.benchmarks.watch import Moment, World, world
 

@@ -22,10 +22,10 @@ import hiredis
 import numpy as np
 import redis.asyncio
 
+from iotd.config import Address
+from iotd.model.roster import Roster
 from iotd.query.result import Readings
 from iotd.query.system import ShardingSystem
-from iotd.sensors import Roster
-from iotd.settings import Address
 from iotd.shards.connection import pack
 from tests.benchmarks.frame import LOCATIONS, Benchmark, Case
 from tests.benchmarks.load import load

@@ -16,8 +16,8 @@ from time import perf_counter, process_time
 import click
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from iotd.config import Settings
 from iotd.daemon.daemon import Daemon
-from iotd.settings import Settings
 from iotd.web.metrics import Metrics
 from tests.benchmarks.frame import LOCATIONS
 from tests.servers.ports import port_block

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import psutil
 
-from iotd.settings import Settings
+from iotd.config import Settings
 from tests.benchmarks.frame import LOCATIONS
 from tests.servers.daemon import Daemon, running_daemon
 from tests.servers.influxdb import InfluxServer, running_influxdb

@@ -6,13 +6,13 @@ import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from iotd.settings import Address, Settings
-from iotd.settings.tree import Stack as StackSettings
+from iotd.config import Address, Settings
+from iotd.config.topology import Node
+from iotd.config.tree import Stack as StackSettings
 from iotd.stack.binaries import find_influxd
 from iotd.stack.health import influxdb_problem
 from iotd.stack.influxdb import set_up
 from iotd.stack.processes import Processes
-from iotd.topology import Node
 from tests.chaos.witness import Witness
 from tests.servers.archives import InfluxStore
 from tests.servers.disk import Disk

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 
-from iotd.sensors import Sensor
+from iotd.model.series import Series
 from tests.servers.influxproxy import WRITE, Request
 
 _STEP_MS = 100
@@ -30,7 +30,7 @@ class Witness:
             series, _, time = line.split(b" ")
             self._note(series, int(time))
 
-    def acknowledged(self, sensor: Sensor, time: int) -> bool:
+    def acknowledged(self, sensor: Series, time: int) -> bool:
         """Whether InfluxDB has said that it holds a sensor's point at this time (ms)."""
         tags = f"location={sensor.location},sensor_id={sensor.sensor_id},unit={sensor.unit}"
         seen = self._seen.get(f"{sensor.type},{tags}".encode(), b"")

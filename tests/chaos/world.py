@@ -13,11 +13,11 @@ from pathlib import Path
 
 import psutil
 
-from iotd.errors import IotdError
-from iotd.settings import Address, Settings
+from iotd.config import Address, Settings
+from iotd.config.topology import Node
+from iotd.model.errors import IotdError
 from iotd.stack import Stack
 from iotd.stack.processes import Processes
-from iotd.topology import Node
 from tests.chaos.hosts import Host, Hosts
 from tests.chaos.influx import Influx
 from tests.servers.daemon import Daemon

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from iotd.settings import Settings, load
-from iotd.topology import topology
+from iotd.config import Settings, load
+from iotd.config.topology import topology
 from tests.servers.needs import lacking
 
 ROOT = Path(__file__).parents[2]

@@ -27,9 +27,9 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(420)]
 
 PROBLEMS = """
 import asyncio, json, pathlib
-from iotd.settings import load
+from iotd.config import load
 from iotd.stack.health import problem
-from iotd.topology import topology
+from iotd.config.topology import topology
 settings = load(pathlib.Path("/etc/iotd/iotd.toml"))
 servers = topology(settings)
 print(json.dumps([asyncio.run(problem(settings, servers, node)) for node in servers.shard("salon").nodes]))

@@ -11,8 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from iotd.settings import Tree
-from iotd.topology import topology
+from iotd.config import Tree
+from iotd.config.topology import topology
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 ROOMS = ("salon", "salle_de_bain")

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from iotd.settings import Settings
+from iotd.config import Settings
 from iotd.sources.source import Span
 from iotd.stack import Stack
 from tests.chaos.hosts import Host, Hosts

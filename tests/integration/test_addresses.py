@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from iotd.settings import Address
+from iotd.config import Address
 from tests.conftest import FreshSystem
 from tests.servers.checker import RedisStore, count, handed_over
 from tests.servers.daemon import running_daemon

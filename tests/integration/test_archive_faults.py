@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from iotd.archive.archiver import Archiver
 from iotd.archive.sinks.influxdb import InfluxSink
-from iotd.errors import ArchiveError, ArchiveUnavailable, ArchiveUnverifiable
+from iotd.model.errors import ArchiveError, ArchiveUnavailable, ArchiveUnverifiable
 from iotd.sources.source import Span
 from iotd.stack.binaries import RedisBinaries
 from tests.servers.archives import InfluxStore

@@ -11,8 +11,8 @@ import pytest
 
 from iotd.archive.points import Points
 from iotd.archive.sinks.embedded import EmbeddedSink
-from iotd.errors import ArchiveError, ArchiveRefused, ArchiveRejected, ArchiveUnavailable
-from iotd.sensors import Sensor
+from iotd.model.errors import ArchiveError, ArchiveRefused, ArchiveRejected, ArchiveUnavailable
+from iotd.model.series import Series
 from iotd.shards.series import make_series
 from tests.conftest import FreshSystem
 from tests.servers.archiving import ROSTER, T0, Rig, verified, wanted
@@ -181,7 +181,7 @@ async def test_deep_verification_finds_a_value_that_differs(rig: FaultyRig) -> N
 
 async def test_a_series_that_appears_later_gets_its_history(rig: FaultyRig) -> None:
     await rig.load(T0, 100)
-    new = Sensor("air_quality", "salon", 9)
+    new = Series("air_quality", "salon", "9")
     async with rig.archiver() as archiver:
         await archiver.cycle()
         async with rig.system.connection("redis-salon-master") as redis:

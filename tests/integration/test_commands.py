@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from iotd.sensors import Batch, Roster, Sensor
+from iotd.model.roster import Batch, Roster
+from iotd.model.series import Series
 from iotd.wire.commands import Packer
 from tests.servers.system import System
 
-ROSTER = Roster("salon", [Sensor("temperature", "salon", n) for n in (90_001, 90_002)])
+ROSTER = Roster("salon", [Series("temperature", "salon", str(n)) for n in (90_001, 90_002)])
 SHORT = [0.0, -0.0, 0.001, -0.5, 9.99, 21.5, 100.0, 999.999, -999.999]
 HARD = [0.1, 1e-05, 1.5e16, -2.5e-07, 123456.789012345, 1.7976931348623157e308, 5e-324, -2.2250738585072014e-308, 1 / 3]
 

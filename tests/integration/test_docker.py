@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from iotd.errors import StackError
+from iotd.model.errors import StackError
 from iotd.stack import Stack, engine
 from iotd.stack.containers import Containers
 from tests.conftest import FreshSystem, in_containers

@@ -19,8 +19,10 @@ import pytest
 import iotd.archive
 from iotd.archive.points import Points
 from iotd.archive.sinks.influxdb import InfluxSink
-from iotd.sensors import Roster, Sensor, Times, Values
-from iotd.settings import Settings
+from iotd.config import Settings
+from iotd.model.batch import Times, Values
+from iotd.model.roster import Roster
+from iotd.model.series import Series
 from iotd.sources.signal import Signal
 from tests.servers.influxdb import InfluxServer
 from tests.servers.system import blocking, make_settings
@@ -29,7 +31,7 @@ COOKBOOK = Path(iotd.archive.__file__).with_name("flux.md")
 README = Path(__file__).parents[2] / "README.md"
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 LOCATIONS = ("salon", "chambre1", "cuisine")
-SILENT = Sensor("humidity", "cuisine", 2)
+SILENT = Series("humidity", "cuisine", "2")
 """Stops reading two hours before the end."""
 
 Row = dict[str, str]
@@ -42,7 +44,7 @@ class Written:
     server: InfluxServer
     bucket: str
     times: Times
-    values: dict[Sensor, Values]
+    values: dict[Series, Values]
     settings: Settings
 
     async def ask(self, flux: str) -> tuple[int, list[Row]]:
@@ -59,19 +61,19 @@ class Written:
         assert not any("error" in row for row in rows), rows
         return now, rows
 
-    def of(self, kind: str, location: str | None = None, sensor: int | None = None) -> list[Sensor]:
+    def of(self, kind: str, location: str | None = None, sensor: str | None = None) -> list[Series]:
         return [
             s
             for s in self.values
             if s.type == kind and location in (None, s.location) and sensor in (None, s.sensor_id)
         ]
 
-    def since(self, sensor: Sensor, first: int, stop: int) -> tuple[Times, Values]:
+    def since(self, sensor: Series, first: int, stop: int) -> tuple[Times, Values]:
         upto = self.times[-1] - 2 * HOUR if sensor == SILENT else self.times[-1]
         inside = (self.times >= first) & (self.times < stop) & (self.times <= upto)
         return self.times[inside], self.values[sensor][inside]
 
-    def mean(self, sensors: list[Sensor], first: int, stop: int) -> float:
+    def mean(self, sensors: list[Series], first: int, stop: int) -> float:
         return float(np.concatenate([self.since(s, first, stop)[1] for s in sensors]).mean())
 
 
@@ -82,7 +84,7 @@ def written(influxdb: InfluxServer, tmp_path_factory: pytest.TempPathFactory) ->
     settings = make_settings(tmp_path_factory.mktemp("flux"), 12_000, ["salon"], influxdb=influx)
     end = time.time_ns() // 1_000_000 // MINUTE * MINUTE
     times = np.arange(end - 8 * DAY, end + 1, MINUTE, dtype=np.int64)
-    values: dict[Sensor, Values] = {}
+    values: dict[Series, Values] = {}
     for location in LOCATIONS:
         roster = Roster.of(location, ["temperature", "humidity", "air_quality"], 2)
         table = Signal(1, roster).values(times)
@@ -122,7 +124,7 @@ async def minute_means(w: Written, flux: str) -> None:
     assert {row["sensor_id"] for row in full} == {"1", "2"}
     assert len(full) >= 2 * 59
     for row in full:
-        (sensor,) = w.of("temperature", "salon", int(row["sensor_id"]))
+        (sensor,) = w.of("temperature", "salon", row["sensor_id"])
         stop = ms(row["_time"])
         if ms(row["_start"]) <= stop - MINUTE and stop % MINUTE == 0:
             near(row["_value"], w.mean([sensor], stop - MINUTE, stop))
@@ -161,7 +163,7 @@ async def moving_means(w: Written, flux: str) -> None:
     _, rows = await w.ask(flux)
     checked = 0
     for row in rows:
-        (sensor,) = w.of("air_quality", "cuisine", int(row["sensor_id"]))
+        (sensor,) = w.of("air_quality", "cuisine", row["sensor_id"])
         stop = ms(row["_time"])
         if row["_value"] and ms(row["_start"]) <= stop - HOUR and stop < ms(row["_stop"]):
             near(row["_value"], w.mean([sensor], stop - HOUR, stop))
@@ -213,7 +215,7 @@ async def dew_points(w: Written, flux: str) -> None:
         if stop % (10 * MINUTE) or stop - 10 * MINUTE < now - DAY + MINUTE or not row["humidity"]:
             continue
         t, h = (
-            w.mean(w.of(kind, row["location"], int(row["sensor_id"])), stop - 10 * MINUTE, stop)
+            w.mean(w.of(kind, row["location"], row["sensor_id"]), stop - 10 * MINUTE, stop)
             for kind in ("temperature", "humidity")
         )
         g = np.log(h / 100) + 17.62 * t / (243.12 + t)
@@ -235,7 +237,7 @@ async def too_damp(w: Written, flux: str) -> None:
 
 async def bad_air(w: Written, flux: str) -> None:
     now, rows = await w.ask(flux)
-    (sensor,) = w.of("air_quality", "cuisine", 1)
+    (sensor,) = w.of("air_quality", "cuisine", "1")
     times, values = w.since(sensor, now - 2 * DAY, now)
     bad = values > 60
     assert len(rows) == bad.sum() > 0
@@ -279,7 +281,7 @@ async def hourly_task(w: Written, flux: str) -> None:
     whole = [row for row in rows if ms(row["_time"]) == now // HOUR * HOUR - HOUR]
     assert len(whole) == len(w.values) - (now // HOUR * HOUR - HOUR > int(w.times[-1]) - 2 * HOUR)
     for row in whole:
-        (sensor,) = w.of(row["_measurement"], row["location"], int(row["sensor_id"]))
+        (sensor,) = w.of(row["_measurement"], row["location"], row["sensor_id"])
         near(row["_value"], w.mean([sensor], ms(row["_time"]), ms(row["_time"]) + HOUR))
 
 

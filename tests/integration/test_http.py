@@ -13,7 +13,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from iotd.settings import Settings
+from iotd.config import Settings
 from iotd.stack.binaries import RedisBinaries
 from tests.servers.checker import all_there
 from tests.servers.daemon import Daemon, iotd, running_daemon

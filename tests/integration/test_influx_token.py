@@ -11,16 +11,16 @@ import pytest
 from iotd.archive.points import Points
 from iotd.archive.sinks.influxdb import InfluxSink
 from iotd.archive.sinks.influxtoken import rotate
-from iotd.errors import ArchiveError, ArchiveRefused, ConfigError
-from iotd.sensors import Sensor
-from iotd.settings import Settings
+from iotd.config import Settings
+from iotd.model.errors import ArchiveError, ArchiveRefused, ConfigError
+from iotd.model.series import Series
 from tests.conftest import FreshSystem
 from tests.servers.daemon import iotd, running_daemon
 from tests.servers.influxdb import InfluxServer
 from tests.servers.influxproxy import WRITE, Answer, running_proxy
 from tests.servers.system import make_settings, until
 
-SALON = Sensor("temperature", "salon", 1)
+SALON = Series("temperature", "salon", "1")
 T0 = 1_790_000_000_000
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import aiohttp
 import pytest
 
-from iotd.sensors import Sensor
+from iotd.model.series import Series
 from iotd.sources.source import Span
 from tests.servers.archives import InfluxStore
 from tests.servers.influxdb import InfluxServer
 from tests.servers.influxproxy import WRITE, Answer, CutAnswer, CutRequest, Endless, InfluxProxy, Mute, running_proxy
 
-SALON = Sensor("temperature", "salon", 1)
+SALON = Series("temperature", "salon", "1")
 T0 = 1_790_000_000_000
 
 

@@ -17,13 +17,13 @@ from iotd import ShardingSystem
 from iotd.archive.sinks.choose import make_sink
 from iotd.archive.sinks.embedded import EmbeddedSink
 from iotd.archive.watermarks import Watermarks
-from iotd.errors import UsageError
+from iotd.config import Settings, load
+from iotd.model.errors import UsageError
+from iotd.model.series import Series
 from iotd.ops.control import request
 from iotd.query import shard
 from iotd.query.aggregate import AGGREGATIONS, piece
 from iotd.query.result import Readings, concatenate
-from iotd.sensors import Sensor
-from iotd.settings import Settings, load
 from iotd.sources.signal import values
 from iotd.sources.source import Span
 from tests.conftest import FreshSystem
@@ -64,9 +64,9 @@ class Building:
         assert len(known) == len(self.sensors())
         return min(known.values())
 
-    def sensors(self) -> list[Sensor]:
+    def sensors(self) -> list[Series]:
         types, per_type = self.settings.sensors.types, self.settings.sensors.per_type
-        return [Sensor(t, "salon", i) for t in types for i in range(1, per_type + 1)]
+        return [Series(t, "salon", str(i)) for t in types for i in range(1, per_type + 1)]
 
     async def goes_on(self, upto: int) -> None:
         """Waits until readings later than this (ms) were handed over and written."""
@@ -236,7 +236,7 @@ async def test_late_readings_are_found_before_they_are_archived_again_and_an_emp
     async with building(fresh_system, "embedded", request) as house, ShardingSystem.connect(house.system.config) as s:
         mark = await house.archive()
         await house.forget(mark - 1_800_000)
-        sensor = Sensor("temperature", "salon", 1)
+        sensor = Series("temperature", "salon", "1")
         late = [mark - 600_500, mark - 60_500]
         async with house.system.connection((await house.system.master("salon")).name) as redis:
             for time in late:
@@ -379,15 +379,15 @@ async def test_the_blocking_system_streams_and_converts(
                 assert frame.shape == (120, 6)
                 assert frame["value"].tolist() == found.values.tolist()
                 assert found.to_arrow().num_rows == 120
-                assert found[0].sensor == Sensor("temperature", "salon", 1)
+                assert found[0].sensor == Series("temperature", "salon", "1")
                 assert len(found[10:20]) == 10
                 assert "120 readings of 2 sensors" in repr(found)
                 assert "<table>" in found._repr_html_()
                 chunks = list(system.stream_by_unit_measure("celsius", (stop - 60_000) / 1000, stop / 1000))
                 assert sum(map(len, chunks)) == 120
                 assert list(system.get_sensors("salon", "humidity")) == [
-                    Sensor("humidity", "salon", 1),
-                    Sensor("humidity", "salon", 2),
+                    Series("humidity", "salon", "1"),
+                    Series("humidity", "salon", "2"),
                 ]
                 status = system.get_shards_status()
                 assert "salon" in repr(status)

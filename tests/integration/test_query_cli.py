@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from iotd.sensors import Batch, Roster
+from iotd.model.roster import Batch, Roster
 from iotd.shards.series import make_series
 from iotd.sources.signal import Signal
 from iotd.stack.binaries import RedisBinaries
@@ -68,7 +68,7 @@ async def load_readings(system: System) -> None:
             assert all(type(said) is int for said in await redis.receive())
 
 
-def expected(kind: str) -> list[tuple[int, int, float]]:
+def expected(kind: str) -> list[tuple[int, str, float]]:
     """(time in ms, sensor, value) of a type."""
     values = Signal(1, ROSTER).values(TIMES)
     columns = [(i, s.sensor_id) for i, s in enumerate(ROSTER) if s.type == kind]
@@ -95,7 +95,7 @@ async def test_csv_json_and_parquet_hold_every_reading(house: System, tmp_path: 
     code, out, err = await query(house, "location", "Sejour", "température", *WHOLE, "--output", "csv")
     assert (code, err) == (0, "")
     rows = list(csv.DictReader(io.StringIO(out)))
-    assert [(ms(r["time"]), int(r["sensor_id"]), float(r["value"])) for r in rows] == expected("temperature")
+    assert [(ms(r["time"]), r["sensor_id"], float(r["value"])) for r in rows] == expected("temperature")
     assert {(r["location"], r["type"], r["unit"]) for r in rows} == {("séjour", "temperature", "celsius")}
     assert rows[0]["time"].endswith(("+01:00", "+02:00"))
 

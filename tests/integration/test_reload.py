@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from iotd.settings import Settings
+from iotd.config import Settings
 from iotd.shards.connection import Connection
 from tests.conftest import FreshSystem
 from tests.servers.checker import RedisStore, handed_over

@@ -8,9 +8,9 @@ from typing import Any
 import psutil
 import pytest
 
-from iotd.errors import ShardMisconfigured, ShardUnavailable, StackError
-from iotd.settings import Address
-from iotd.settings.tree import Redis
+from iotd.config import Address
+from iotd.config.tree import Redis
+from iotd.model.errors import ShardMisconfigured, ShardUnavailable, StackError
 from iotd.shards.connection import Connection
 from iotd.stack import Stack
 from tests.conftest import FreshSystem

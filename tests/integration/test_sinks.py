@@ -15,13 +15,13 @@ from iotd.archive.points import Points
 from iotd.archive.sinks.base import Sink
 from iotd.archive.sinks.embedded import EmbeddedSink
 from iotd.archive.sinks.influxdb import InfluxSink
-from iotd.errors import ArchiveRefused, ArchiveRejected, ArchiveUnavailable, ArchiveUnverifiable
-from iotd.sensors import Sensor
+from iotd.model.errors import ArchiveRefused, ArchiveRejected, ArchiveUnavailable, ArchiveUnverifiable
+from iotd.model.series import Series
 from tests.servers.influxdb import InfluxServer
 from tests.servers.system import make_settings
 
-SALON = Sensor("temperature", "salon", 1)
-CUISINE = Sensor("humidity", "cuisine", 2)
+SALON = Series("temperature", "salon", "1")
+CUISINE = Series("humidity", "cuisine", "2")
 HOUR = 3_600_000
 T0 = 1_790_000_000_000 // HOUR * HOUR
 
@@ -74,7 +74,7 @@ async def test_a_batch_may_hold_several_sensors_and_each_is_found_by_its_tags(si
     await sink.write([Points.of(SALON, [(T0, b"21.5")]), Points.of(CUISINE, [(T0, b"48.2")])])
     assert await sink.read(SALON, T0, T0) == [(T0, 21.5)]
     assert await sink.read(CUISINE, T0, T0) == [(T0, 48.2)]
-    assert await sink.read(Sensor("humidity", "cuisine", 1), T0, T0) == []
+    assert await sink.read(Series("humidity", "cuisine", "1"), T0, T0) == []
 
 
 async def test_reading_takes_both_ends_and_nothing_beyond(sink: Sink) -> None:
@@ -83,7 +83,7 @@ async def test_reading_takes_both_ends_and_nothing_beyond(sink: Sink) -> None:
 
 
 async def test_counts_are_by_sensor_and_whole_bucket(sink: Sink) -> None:
-    other = Sensor("air_quality", "salon", 3)
+    other = Series("air_quality", "salon", "3")
     samples = [(T0 + minute * 60_000, b"20") for minute in range(150)]
     await sink.write([Points.of(SALON, samples), Points.of(other, samples[:61]), Points.of(CUISINE, samples)])
     counts = await sink.counts("salon", T0, T0 + 149 * 60_000, HOUR)
@@ -103,7 +103,7 @@ async def test_a_value_that_is_no_number_is_rejected_and_the_batch_can_be_taken_
 
 
 async def test_names_with_accents_and_signs_come_back_as_they_were(sink: Sink) -> None:
-    room = Sensor("temperature", "salle_à_manger-2", 1)
+    room = Series("temperature", "salle_à_manger-2", "1")
     await sink.write([Points.of(room, [(T0, b"21.5")])])
     assert await sink.read(room, T0, T0) == [(T0, 21.5)]
     assert await sink.counts("salle_à_manger-2", T0, T0 + HOUR - 1, HOUR) == {room: {T0: 1}}

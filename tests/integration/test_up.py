@@ -17,7 +17,7 @@ from time import monotonic
 import aiohttp
 import pytest
 
-from iotd.settings import Settings
+from iotd.config import Settings
 from iotd.stack import Stack
 from iotd.stack.binaries import RedisBinaries
 from tests.servers.checker import handed_over

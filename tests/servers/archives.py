@@ -12,8 +12,8 @@ from pathlib import Path
 
 import aiohttp
 
-from iotd.sensors import Sensor
-from iotd.settings import Settings
+from iotd.config import Settings
+from iotd.model.series import Series
 from iotd.sources.source import Span
 from tests.servers.checker import Store
 
@@ -30,7 +30,7 @@ class InfluxStore:
         self._bucket = bucket
         self._token = token
 
-    async def samples(self, sensor: Sensor, span: Span) -> AsyncIterator[tuple[int, float]]:
+    async def samples(self, sensor: Series, span: Span) -> AsyncIterator[tuple[int, float]]:
         for first in range(span.first, span.last + 1, _PAGE_MS):
             last = min(first + _PAGE_MS - 1, span.last)
             for row in await self._query(
@@ -63,7 +63,7 @@ class EmbeddedStore:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def samples(self, sensor: Sensor, span: Span) -> AsyncIterator[tuple[int, float]]:
+    async def samples(self, sensor: Series, span: Span) -> AsyncIterator[tuple[int, float]]:
         with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=30)) as db:
             rows = db.execute(
                 "SELECT time, value FROM samples JOIN series ON series = id "

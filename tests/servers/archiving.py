@@ -12,10 +12,11 @@ import numpy as np
 from iotd.archive.archiver import Archiver
 from iotd.archive.sinks.base import Sink
 from iotd.archive.watermarks import Watermarks
+from iotd.config import Address, Settings
+from iotd.model.roster import Batch, Roster
+from iotd.model.series import Series
 from iotd.pipeline.budget import Budget
 from iotd.pipeline.queue import Ticket
-from iotd.sensors import Batch, Roster, Sensor
-from iotd.settings import Address, Settings
 from iotd.shards.fence import fence_key
 from iotd.shards.reader import ShardReader
 from iotd.shards.series import make_series
@@ -79,7 +80,7 @@ class Rig:
         """Empties the shard."""
         await self.system.ask("redis-salon-master", "FLUSHALL")
 
-    async def archived(self, sensor: Sensor) -> list[tuple[int, float]]:
+    async def archived(self, sensor: Series) -> list[tuple[int, float]]:
         """What the sink says that it holds of a sensor."""
         return await self.sink.read(sensor, 0, 2**43)
 
@@ -123,6 +124,6 @@ async def verified(archiver: Archiver) -> None:
     await until(compared, 30, "the archive was verified")
 
 
-async def held(store: Store, sensor: Sensor, span: Span) -> list[tuple[int, float]]:
+async def held(store: Store, sensor: Series, span: Span) -> list[tuple[int, float]]:
     """What a store holds of a sensor, as others see it."""
     return [sample async for sample in store.samples(sensor, span)]

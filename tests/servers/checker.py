@@ -10,8 +10,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.sensors import Roster, Sensor
-from iotd.settings import Settings
+from iotd.config import Settings
+from iotd.model.roster import Roster
+from iotd.model.series import Series
 from iotd.shards.connection import Connection
 from iotd.sources.signal import Signal
 from iotd.sources.source import Span
@@ -57,7 +58,7 @@ def handed_over(settings: Settings, location: str) -> Span:
 class Store(Protocol):
     """Where readings are: a Redis, or an archive (:mod:`tests.servers.archives`)."""
 
-    def samples(self, sensor: Sensor, span: Span) -> AsyncIterator[tuple[int, float]]:
+    def samples(self, sensor: Series, span: Span) -> AsyncIterator[tuple[int, float]]:
         """All that it holds of a sensor in a span, in time order; a time that it holds twice comes twice."""
 
 
@@ -67,7 +68,7 @@ class RedisStore:
     def __init__(self, redis: Connection) -> None:
         self._redis = redis
 
-    async def samples(self, sensor: Sensor, span: Span) -> AsyncIterator[tuple[int, float]]:
+    async def samples(self, sensor: Series, span: Span) -> AsyncIterator[tuple[int, float]]:
         start = span.first
         while page := await self._redis.call("TS.RANGE", sensor.key, start, span.last, "COUNT", _PAGE):
             for time, value in page:
@@ -113,12 +114,12 @@ class Ledger:
         first = min(self._wrong)[1] if self._wrong else None
         return Count(self._seen.size, missing, self._altered, self._strange, first)
 
-    def missing(self) -> list[tuple[Sensor, int]]:
-        """Sensor and time (ms) of what was not seen so far."""
+    def missing(self) -> list[tuple[Series, int]]:
+        """Series and time (ms) of what was not seen so far."""
         rows, columns = np.nonzero(~self._seen)
         return [(self._roster[column], int(self._times[row])) for row, column in zip(rows, columns, strict=True)]
 
-    def _note(self, sensor: Sensor, times: NDArray[np.int64], what: str) -> None:
+    def _note(self, sensor: Series, times: NDArray[np.int64], what: str) -> None:
         self._wrong += [(int(time), f"{sensor.key} at {time} {what}") for time in times[:1]]
 
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iotd.errors import IotdError
+from iotd.config import Settings
+from iotd.model.errors import IotdError
 from iotd.ops.control import request
-from iotd.settings import Settings
 from tests.servers.system import until
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import aiohttp
 
-from iotd.settings import Settings
+from iotd.config import Settings
 
 
 async def get(settings: Settings, path: str, **headers: str) -> tuple[int, str, Mapping[str, str]]:

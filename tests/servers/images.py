@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from iotd.errors import StackError
-from iotd.settings.tree import Stack as StackSettings
+from iotd.config.tree import Stack as StackSettings
+from iotd.model.errors import StackError
 from iotd.stack import engine
 from iotd.stack.binaries import RedisBinaries, find_influxd
 from tests.servers.needs import lacking

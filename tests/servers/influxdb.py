@@ -11,13 +11,13 @@ from pathlib import Path
 
 import aiohttp
 
-from iotd.settings import Settings
-from iotd.settings.tree import Stack as StackSettings
+from iotd.config import Settings
+from iotd.config.topology import Node, topology
+from iotd.config.tree import Stack as StackSettings
 from iotd.stack.binaries import find_influxd
 from iotd.stack.health import influxdb_problem
 from iotd.stack.influxdb import set_up
 from iotd.stack.processes import Processes
-from iotd.topology import Node, topology
 from tests.servers.needs import lacking
 from tests.servers.ports import port_block
 from tests.servers.system import blocking, make_settings, until

@@ -8,7 +8,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
-from iotd.settings import Settings
+from iotd.config import Settings
 from iotd.sources.source import Span
 from tests.servers.checker import Store, count
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from iotd.settings import Address
+from iotd.config import Address
 
 
 @asynccontextmanager

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 import psutil
 
-from iotd.settings import Settings, load
+from iotd.config import Settings, load
+from iotd.config.topology import Node, Topology
 from iotd.shards.connection import Connection
 from iotd.shards.sentinels import AddressMap
 from iotd.stack import Stack
-from iotd.topology import Node, Topology
 
 T = TypeVar("T")
 

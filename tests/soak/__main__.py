@@ -29,9 +29,9 @@ from typing import Any
 import aiohttp
 import psutil
 
-from iotd.errors import IotdError
+from iotd.config import Settings
+from iotd.model.errors import IotdError
 from iotd.ops.control import request
-from iotd.settings import Settings
 from tests.servers.checker import RedisStore, handed_over
 from tests.servers.daemon import Daemon
 from tests.servers.http import metrics

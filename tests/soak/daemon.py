@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from time import monotonic
 
+from iotd.config import load
 from iotd.daemon.process import run_daemon
 from iotd.ops.logging import logging_to
-from iotd.settings import load
 
 
 class FastClock:

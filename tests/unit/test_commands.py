@@ -10,14 +10,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iotd.sensors import UNITS, Batch, Roster
+from iotd.model.roster import Batch, Roster
 from iotd.shards.connection import pack
 from iotd.wire.commands import ELEMENTS, Packer, elements, repack
 from iotd.wire.decimals import texts
 
+KINDS = ("temperature", "humidity", "air_quality")
+
 # of RFC 8259, but for its exponent's zeros in front, which it allows
 JSON_NUMBER = re.compile(rb"-?(0|[1-9]\d*)(\.\d+)?(e[-+]\d+)?")
-ROSTER = Roster.of("salon", list(UNITS), 3)
+ROSTER = Roster.of("salon", list(KINDS), 3)
 
 
 def batch(readings: list[tuple[int, int, float]]) -> Batch:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from iotd.settings import Address, Settings, load
+from iotd.config import Address, Settings, load
+from iotd.config.topology import topology
 from iotd.stack.conf import Site, monitored, quoted, redis_conf, sentinel_conf
-from iotd.topology import topology
 
 MASTER = Address("127.0.0.1", 6379)
 HERE = Site("127.0.0.1", PurePath("/state/nodes/x"), PurePath("/state/nodes/x/log"))

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 import uvloop
 
-from iotd.errors import ShardUnavailable
-from iotd.settings.tree import Redis
-from iotd.settings.values import Address
+from iotd.config.tree import Redis
+from iotd.config.values import Address
+from iotd.model.errors import ShardUnavailable
 from iotd.shards.connection import Connection
 
 

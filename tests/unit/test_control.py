@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from iotd.errors import IotdError, ShardUnavailable, StateError
+from iotd.model.errors import IotdError, ShardUnavailable, StateError
 from iotd.ops import control
 from iotd.ops.control import ControlServer, NoDaemon, SilentDaemon, request
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from iotd.errors import ConfigError
-from iotd.settings import Settings
-from iotd.settings.differ import PARTS, Part, Snapshot, difference, parts_of
-from iotd.settings.tree import Tree
+from iotd.config import Settings
+from iotd.config.diff import PARTS, Part, Snapshot, difference, parts_of
+from iotd.config.tree import Tree
+from iotd.model.errors import ConfigError
 from tests.unit.test_config_file import fields
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from iotd.errors import StackError
-from iotd.settings import load
+from iotd.config import load
+from iotd.model.errors import StackError
 from iotd.stack import engine
 from iotd.stack.choose import choose_backend
 

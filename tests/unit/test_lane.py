@@ -12,13 +12,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from iotd.errors import StateError
+from iotd.config.tree import Spool as SpoolSettings
+from iotd.model.errors import StateError
 from iotd.pipeline import spool as spool_module
 from iotd.pipeline.budget import Budget
 from iotd.pipeline.journal import Entry, Journal
 from iotd.pipeline.lane import Lane
 from iotd.pipeline.spool import Spool
-from iotd.settings.tree import Spool as SpoolSettings
 from iotd.sources.source import Span
 from iotd.wire.commands import Packed
 

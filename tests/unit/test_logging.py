@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import structlog
 
+from iotd.config import Settings
 from iotd.ops.logging import logging_to
 from iotd.ops.repeats import Repeats
-from iotd.settings import Settings
 
 log = structlog.get_logger()
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iotd.archive.points import Points, halves, lines
-from iotd.sensors import Sensor
+from iotd.model.series import Series
 
-SALON = Sensor("temperature", "salon", 1)
+SALON = Series("temperature", "salon", "1")
 T0 = 1_790_000_000_000
 
 values = st.one_of(
@@ -47,5 +47,5 @@ def test_halves_hold_all_of_a_batch_in_its_order(runs: list[list[tuple[int, byte
 
 @pytest.mark.parametrize(("name", "tag"), [("a b", r"a\ b"), ("a,b", r"a\,b"), ("a=b", r"a\=b"), ("été", "été")])
 def test_signs_that_separate_are_escaped_in_tags(name: str, tag: str) -> None:
-    line = Points.of(Sensor("humidity", name, 2), [(T0, b"1")]).lines().decode()
+    line = Points.of(Series("humidity", name, "2"), [(T0, b"1")]).lines().decode()
     assert line == f"humidity,location={tag},sensor_id=2,unit=percent value=1 {T0}"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iotd.errors import UsageError
+from iotd.model.errors import UsageError
 from iotd.query.aggregate import AGGREGATIONS, Aggregation, Piece, aggregation, combine, needs, piece
 from iotd.query.buckets import runs
 

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from iotd.errors import ArchiveUnavailable, ShardUnavailable
+from iotd.model.batch import Times, Values
+from iotd.model.errors import ArchiveUnavailable, ShardUnavailable
+from iotd.model.series import Series
 from iotd.query import stream
 from iotd.query.aggregate import AGGREGATIONS, Aggregation, piece
 from iotd.query.archives import Found
@@ -22,11 +24,10 @@ from iotd.query.marks import Marks
 from iotd.query.names import Selection
 from iotd.query.result import Readings, concatenate
 from iotd.query.shard import Held
-from iotd.sensors import Sensor, Times, Values
 from tests.unit.worlds import END, World, lived, with_loss
 
 NEVER = 10**9
-Worlds = dict[Sensor, World]
+Worlds = dict[Series, World]
 
 
 class Mortal:
@@ -53,20 +54,20 @@ class FakeShard(Mortal):
     async def find(self) -> None:
         self.answer()
 
-    async def series(self, what: Selection) -> list[Sensor]:
+    async def series(self, what: Selection) -> list[Series]:
         return [s for s in self._worlds if s in what]
 
-    async def begins(self, sensors: Sequence[Sensor]) -> dict[Sensor, int]:
+    async def begins(self, sensors: Sequence[Series]) -> dict[Series, int]:
         return {s: min(shard) for s in sensors if (shard := self._worlds[s].shard)}
 
-    async def samples(self, wanted: Sequence[tuple[Sensor, int, int]]) -> list[Held]:
+    async def samples(self, wanted: Sequence[tuple[Series, int, int]]) -> list[Held]:
         self.answer()
         return [
             Held(*_slice(self._worlds[s].shard, first, last), min(self._worlds[s].shard, default=None))
             for s, first, last in wanted
         ]
 
-    async def buckets(self, wanted: Sequence[tuple[Sensor, Aggregation, Run, int, int]]) -> list[tuple[Times, Values]]:
+    async def buckets(self, wanted: Sequence[tuple[Series, Aggregation, Run, int, int]]) -> list[tuple[Times, Values]]:
         self.answer()
         return [_aggregate(self._worlds[s].shard, *how) for s, *how in wanted]  # type: ignore[arg-type]
 
@@ -86,7 +87,7 @@ class FakeArchive(Mortal):
     async def incarnation(self) -> str | None:
         return None
 
-    async def begins(self, what: Selection, first: int, last: int) -> dict[Sensor, int]:
+    async def begins(self, what: Selection, first: int, last: int) -> dict[Series, int]:
         return {s: int(t[0]) for s, (t, _) in (await self.samples(what, first, last)).items()}
 
     async def samples(self, what: Selection, first: int, last: int) -> Found:
@@ -118,7 +119,7 @@ def _one(what: Aggregation, share: list[float]) -> float:
     return max(share) - min(share) if what == "range" else piece(np.array(share))[what]
 
 
-SENSORS = [Sensor("temperature", location, i) for location in ("salon", "cuisine") for i in (1, 2)]
+SENSORS = [Series("temperature", location, str(i)) for location in ("salon", "cuisine") for i in (1, 2)]
 worlds = st.tuples(*(st.lists(with_loss, max_size=15).map(lived) for _ in SENSORS)).map(
     lambda made: dict(zip(SENSORS, made, strict=True))
 )
@@ -155,7 +156,7 @@ def run(
     return asyncio.run(collect())
 
 
-def holes(found: Readings, sensor: Sensor) -> tuple[Range, ...]:
+def holes(found: Readings, sensor: Series) -> tuple[Range, ...]:
     return next(a.missing for a in found.answers if a.location == sensor.location)
 
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from iotd.errors import UsageError
+from iotd.model.errors import UsageError
 from iotd.query.times import Edge, parse_bucket, parse_range, parse_time
 
 PARIS = ZoneInfo("Europe/Paris")

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from iotd.config import Tree
+from iotd.model.roster import Batch, Roster
 from iotd.pipeline.queue import Queue
-from iotd.sensors import Batch, Roster
-from iotd.settings import Tree
 from iotd.sources.source import Span
 from iotd.wire.commands import elements
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import redis.exceptions as rx
 
-from iotd.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
-from iotd.sensors import Batch, Roster
-from iotd.settings.values import Address
+from iotd.config.values import Address
+from iotd.model.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
+from iotd.model.roster import Batch, Roster
 from iotd.shards.connection import shard_error
 from iotd.shards.replies import all_good, examine
 from iotd.wire.commands import ELEMENTS, Packer

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iotd.settings import Tree
+from iotd.config import Tree
 from iotd.sources.schedule import Grid, Schedule
 
 times = st.integers(0, 10_000_000)

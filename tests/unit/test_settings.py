@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from iotd.errors import ConfigError
-from iotd.settings import Address, Settings, find_config, load
+from iotd.config import Address, Settings, find_config, load
+from iotd.model.errors import ConfigError
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def read(config: Path, text: str, **overrides: Any) -> Settings:
         ("[sensors]\ninterval = inf", "sensors.interval: a duration can't be longer than a century"),
         ("[sensors]\ninterval = '1.5ms'", "sensors.interval: the interval must be a whole number of milliseconds"),
         ("[sensors]\ntypes = []", "sensors.types: name at least one sensor type"),
-        ("[sensors]\ntypes = ['co2']", "sensors.types: unknown sensor type 'co2'; known are temperature"),
+        ("[sensors]\ntypes = ['radon']", "unknown sensor type 'radon'; known are temperature"),
         ("[sensors]\ntypes = ['humidity', 'humidity']", "sensors.types: a sensor type is named twice"),
         ("[sentinel]\npoll_interval = 0", "sentinel.poll_interval: must be 1ms at least"),
         ("[sentinel]\nquorum = 4", "sentinel.quorum: Input should be less than or equal to 3"),

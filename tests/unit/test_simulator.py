@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from iotd.sensors import Batch, Roster
-from iotd.settings import Tree
+from iotd.config import Tree
+from iotd.model.roster import Batch, Roster
 from iotd.sources.signal import values
 from iotd.sources.simulator import Simulator
 from iotd.sources.source import Span

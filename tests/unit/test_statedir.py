@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from iotd.errors import StateError
+from iotd.model.errors import StateError
 from iotd.ops.statedir import daemon_process, held
 
 _HOLDER = """

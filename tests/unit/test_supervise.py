@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from iotd.errors import ShardUnavailable, StateError
+from iotd.model.errors import ShardUnavailable, StateError
 from iotd.ops.supervise import Supervisor
 
 

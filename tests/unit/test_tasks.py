@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import pytest
 
-from iotd.errors import NotMaster, ShardUnavailable, StateError
+from iotd.model.errors import NotMaster, ShardUnavailable, StateError
 from iotd.ops.tasks import together
 
 

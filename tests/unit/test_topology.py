@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iotd.errors import UsageError
-from iotd.sensors import UNITS, Batch, Roster, Sensor
-from iotd.settings import Address, Tree
-from iotd.topology import topology
+from iotd.config import Address, Tree
+from iotd.config.topology import topology
+from iotd.model.errors import UsageError
+from iotd.model.roster import Batch, Roster
+from iotd.model.series import Series
 
 
 def test_the_default_topology_is_the_one_of_the_design() -> None:
@@ -69,28 +70,9 @@ def test_an_unknown_name_is_answered_with_near_ones() -> None:
         system.node("zzz")
 
 
-names = st.from_regex(r"[\w-]+", fullmatch=True)
-
-
-@given(st.sampled_from(sorted(UNITS)), names, st.integers(1, 100_000))
-def test_a_sensors_key_leads_back_to_it(kind: str, location: str, number: int) -> None:
-    sensor = Sensor(kind, location, number)
-    assert Sensor.from_key(sensor.key) == sensor
-    assert sensor.key == f"sensor:{kind}:{location}:{number}"
-    assert sensor.labels == {"type": kind, "location": location, "sensor_id": str(number), "unit": UNITS[kind]}
-
-
-@pytest.mark.parametrize(
-    "key", ["", "iotd:fence:x", "sensor:co2:salon:1", "sensor:temperature:salon", "sensor:temperature:salon:x"]
-)
-def test_what_is_no_sensors_key_is_refused(key: str) -> None:
-    with pytest.raises(ValueError, match="not a sensor's key"):
-        Sensor.from_key(key)
-
-
 def test_a_roster_is_of_one_location_and_a_batch_of_one_length() -> None:
     with pytest.raises(ValueError, match="does not belong to salon"):
-        Roster("salon", [Sensor("temperature", "cuisine", 1)])
+        Roster("salon", [Series("temperature", "cuisine", "1")])
     roster = Roster.of("salon", ["temperature", "humidity"], 2)
     assert [sensor.key for sensor in roster] == [key.decode() for key in roster.keys]
     assert (roster, hash(roster)) == (

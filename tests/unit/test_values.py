@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iotd.settings.values import Address, format_duration, parse_duration, parse_names
+from iotd.config.values import Address, format_duration, parse_duration, parse_names
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iotd.settings.values import Address
+from iotd.config.values import Address
 from iotd.shards.verdict import Belief, Claim, NodeRole, elected, judge
 
 A, B, C = (Address("127.0.0.1", port) for port in (7001, 7002, 7003))

@@ -9,17 +9,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from iotd.archive.watermarks import Watermarks
-from iotd.errors import ArchiveUnavailable
-from iotd.sensors import Sensor
+from iotd.model.errors import ArchiveUnavailable
+from iotd.model.series import Series
 
-SALON = Sensor("temperature", "salon", 1)
-OTHER = Sensor("humidity", "salon", 2)
+SALON = Series("temperature", "salon", "1")
+OTHER = Series("humidity", "salon", "2")
 
 
 @given(moves=st.lists(st.tuples(st.sampled_from([SALON, OTHER]), st.integers(0, 1_000)), max_size=20))
 @settings(max_examples=30)
 def test_a_watermark_is_the_highest_that_was_acknowledged(
-    moves: list[tuple[Sensor, int]], tmp_path_factory: pytest.TempPathFactory
+    moves: list[tuple[Series, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("marks") / "watermarks.sqlite"
     marks = Watermarks(path)

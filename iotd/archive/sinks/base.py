@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from iotd.archive.points import Points
-from iotd.sensors import Sensor
+from iotd.model.series import Series
 
 
 class Sink(Protocol):
@@ -27,7 +27,7 @@ class Sink(Protocol):
             ArchiveRejected: some of these points it will never take.
         """
 
-    async def counts(self, location: str, first: int, last: int, bucket: int) -> dict[Sensor, dict[int, int]]:
+    async def counts(self, location: str, first: int, last: int, bucket: int) -> dict[Series, dict[int, int]]:
         """How many points it holds from ``first`` to ``last`` (ms, both included), by sensor and start of the bucket.
 
         Args:
@@ -37,7 +37,7 @@ class Sink(Protocol):
             ArchiveError: it can't answer.
         """
 
-    async def read(self, sensor: Sensor, first: int, last: int) -> list[tuple[int, float]]:
+    async def read(self, sensor: Series, first: int, last: int) -> list[tuple[int, float]]:
         """A sensor's points from ``first`` to ``last`` (ms, both included), in time order.
 
         Raises:

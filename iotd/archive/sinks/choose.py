@@ -5,8 +5,8 @@ from __future__ import annotations
 from iotd.archive.sinks.base import Sink
 from iotd.archive.sinks.embedded import EmbeddedSink
 from iotd.archive.sinks.influxdb import InfluxSink
-from iotd.settings import Settings
-from iotd.topology import topology
+from iotd.config import Settings
+from iotd.config.topology import topology
 
 
 def influx_url(settings: Settings) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from iotd.archive.points import Points
-from iotd.errors import ArchiveRefused, ArchiveRejected, ArchiveUnavailable
-from iotd.sensors import Sensor
+from iotd.model.errors import ArchiveRefused, ArchiveRejected, ArchiveUnavailable
+from iotd.model.series import Series
 
 T = TypeVar("T")
 
@@ -43,14 +43,14 @@ class EmbeddedSink:
         self.identity = f"embedded {path}"
         self._writer = _Database(path)
         self._reader = _Database(path)
-        self._ids: dict[Sensor, int] = {}
+        self._ids: dict[Series, int] = {}
         self._ids_of: sqlite3.Connection | None = None
 
     async def write(self, batch: Sequence[Points]) -> None:
         """See :meth:`iotd.archive.sinks.base.Sink.write`."""
         await self._writer.run(lambda db: self._write(db, batch))
 
-    async def counts(self, location: str, first: int, last: int, bucket: int) -> dict[Sensor, dict[int, int]]:
+    async def counts(self, location: str, first: int, last: int, bucket: int) -> dict[Series, dict[int, int]]:
         """See :meth:`iotd.archive.sinks.base.Sink.counts`."""
         rows = await self._reader.run(
             lambda db: db.execute(
@@ -59,12 +59,12 @@ class EmbeddedSink:
                 (location, first, last, bucket),
             ).fetchall()
         )
-        found: dict[Sensor, dict[int, int]] = {}
+        found: dict[Series, dict[int, int]] = {}
         for kind, sensor_id, start, count in rows:
-            found.setdefault(Sensor(kind, location, sensor_id), {})[start] = count
+            found.setdefault(Series(kind, location, str(sensor_id)), {})[start] = count
         return found
 
-    async def read(self, sensor: Sensor, first: int, last: int) -> list[tuple[int, float]]:
+    async def read(self, sensor: Series, first: int, last: int) -> list[tuple[int, float]]:
         """See :meth:`iotd.archive.sinks.base.Sink.read`."""
         return await self._reader.run(
             lambda db: db.execute(
@@ -104,7 +104,7 @@ class EmbeddedSink:
                 db.execute("ROLLBACK")
             raise
 
-    def _id(self, db: sqlite3.Connection, sensor: Sensor) -> int:
+    def _id(self, db: sqlite3.Connection, sensor: Series) -> int:
         if self._ids_of is not db:  # it may be another file
             self._ids.clear()
             self._ids_of = db

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from iotd.archive.sinks.influxhttp import Answer
-from iotd.errors import (
+from iotd.config.tree import InfluxDB
+from iotd.model.errors import (
     ArchiveError,
     ArchiveRefused,
     ArchiveRejected,
@@ -15,7 +16,6 @@ from iotd.errors import (
     ArchiveUnavailable,
     ArchiveUnverifiable,
 )
-from iotd.settings.tree import InfluxDB
 
 _LONGEST_RETRY_AFTER_S = 600.0
 _NO_FLUX = re.compile(r"unsupported path|not supported|not implemented|unimplemented", re.I)

@@ -18,9 +18,9 @@ from iotd.archive.points import Points, lines
 from iotd.archive.sinks.flux import flux_text, flux_time
 from iotd.archive.sinks.influxanswers import query_error, refusal, write_error
 from iotd.archive.sinks.influxhttp import Answer, InfluxHttp
-from iotd.errors import ArchiveUnavailable
-from iotd.sensors import UNITS, Sensor
-from iotd.settings import Settings
+from iotd.config import Settings
+from iotd.model.errors import ArchiveUnavailable
+from iotd.model.series import Series
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ class InfluxSink:
         if answer.status != 204:
             raise write_error(answer, self._http.url, self._influx)
 
-    async def counts(self, location: str, first: int, last: int, bucket: int) -> dict[Sensor, dict[int, int]]:
+    async def counts(self, location: str, first: int, last: int, bucket: int) -> dict[Series, dict[int, int]]:
         """See :meth:`iotd.archive.sinks.base.Sink.counts`; counted by the server."""
         flux = f"""
             from(bucket: {flux_text(self._influx.bucket)})
@@ -57,21 +57,22 @@ class InfluxSink:
               |> filter(fn: (r) => r._field == "value" and r.location == {flux_text(location)})
               |> aggregateWindow(every: {bucket}ms, fn: count, createEmpty: false, timeSrc: "_start")
               |> keep(columns: ["_measurement", "sensor_id", "_time", "_value"])"""
-        found: dict[Sensor, dict[int, int]] = {}
+        found: dict[Series, dict[int, int]] = {}
         for kind, sensor_id, time, count in await self._columns(flux, "_measurement", "sensor_id", "_time", "_value"):
-            if kind in UNITS and sensor_id.isdigit():
-                starts = found.setdefault(Sensor(kind, location, int(sensor_id)), {})
+            if sensor_id:
+                starts = found.setdefault(Series(kind, location, sensor_id), {})
                 start = _ms(time) // bucket * bucket
                 starts[start] = starts.get(start, 0) + int(count)
         return found
 
-    async def read(self, sensor: Sensor, first: int, last: int) -> list[tuple[int, float]]:
+    async def read(self, sensor: Series, first: int, last: int) -> list[tuple[int, float]]:
         """See :meth:`iotd.archive.sinks.base.Sink.read`."""
         flux = f"""
             from(bucket: {flux_text(self._influx.bucket)})
               |> range(start: {flux_time(first)}, stop: {flux_time(last + 1)})
               |> filter(fn: (r) => r._measurement == {flux_text(sensor.type)} and r._field == "value")
-              |> filter(fn: (r) => r.location == {flux_text(sensor.location)} and r.sensor_id == "{sensor.sensor_id}")
+              |> filter(fn: (r) => r.location == {flux_text(sensor.location)})
+              |> filter(fn: (r) => r.sensor_id == {flux_text(sensor.sensor_id)})
               |> keep(columns: ["_time", "_value"])
               |> sort(columns: ["_time"])"""
         return [(_ms(time), float(value)) for time, value in await self._columns(flux, "_time", "_value")]

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from iotd.errors import ArchiveRefused, ArchiveUnavailable
-from iotd.settings import Settings
+from iotd.config import Settings
+from iotd.model.errors import ArchiveRefused, ArchiveUnavailable
 
 if TYPE_CHECKING:
     from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync

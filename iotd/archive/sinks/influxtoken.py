@@ -10,9 +10,9 @@ from typing import Any
 
 import aiohttp
 
-from iotd.errors import ArchiveError, ArchiveRefused, ArchiveUnavailable, ConfigError
+from iotd.config import Settings
+from iotd.model.errors import ArchiveError, ArchiveRefused, ArchiveUnavailable, ConfigError
 from iotd.ops.secretfile import write_secret
-from iotd.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from iotd.model.batch import Times, Values
+from iotd.model.series import Series
 from iotd.query.aggregate import Aggregation
 from iotd.query.buckets import Run
 from iotd.query.names import Selection
-from iotd.sensors import Sensor, Times, Values
 
-Found = dict[Sensor, tuple[Times, Values]]
+Found = dict[Series, tuple[Times, Values]]
 """By sensor: times (int64 ms, rising) and values (float64), of one length, never empty."""
 
 
@@ -26,7 +27,7 @@ class Archive(Protocol):
             ArchiveError: it can't answer.
         """
 
-    async def begins(self, what: Selection, first: int, last: int) -> dict[Sensor, int]:
+    async def begins(self, what: Selection, first: int, last: int) -> dict[Series, int]:
         """The first time in a range, of each series that has a reading there.
 
         Raises:

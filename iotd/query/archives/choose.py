@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from iotd.archive.sinks.choose import make_sink
 from iotd.archive.sinks.influxdb import InfluxSink
+from iotd.config import Settings
 from iotd.query.archives.base import Archive
 from iotd.query.archives.embedded import EmbeddedArchive
 from iotd.query.archives.influxdb import InfluxArchive
-from iotd.settings import Settings
 
 
 def open_archive(settings: Settings) -> Archive | None:

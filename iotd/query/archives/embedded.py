@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from iotd.errors import ArchiveRefused, ArchiveUnavailable
+from iotd.model.errors import ArchiveRefused, ArchiveUnavailable
+from iotd.model.series import Series
 from iotd.query.aggregate import Aggregation
 from iotd.query.archives.base import Found
 from iotd.query.buckets import Run
 from iotd.query.marks import read_marks
 from iotd.query.names import Selection
-from iotd.sensors import UNITS, Sensor
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class EmbeddedArchive:
 
         return await self._with(ask)
 
-    async def begins(self, what: Selection, first: int, last: int) -> dict[Sensor, int]:
+    async def begins(self, what: Selection, first: int, last: int) -> dict[Series, int]:
         """See :meth:`iotd.query.archives.base.Archive.begins`."""
 
         def ask(db: sqlite3.Connection, series: int) -> int | None:
@@ -100,7 +100,7 @@ class EmbeddedArchive:
             db, self._db = self._db, None
             db.close()
 
-    async def _each(self, what: Selection, ask: Callable[[sqlite3.Connection, int], T]) -> list[tuple[Sensor, T]]:
+    async def _each(self, what: Selection, ask: Callable[[sqlite3.Connection, int], T]) -> list[tuple[Series, T]]:
         found = await self._with(lambda db: [(sensor, ask(db, series)) for sensor, series in _series(db, what)])
         return found or []
 
@@ -135,15 +135,15 @@ class EmbeddedArchive:
         return sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=10)
 
 
-def _series(db: sqlite3.Connection, what: Selection) -> Iterable[tuple[Sensor, int]]:
+def _series(db: sqlite3.Connection, what: Selection) -> Iterable[tuple[Series, int]]:
     marks = [",".join("?" * len(names)) for names in (what.types, what.locations)]
     query = f"SELECT type, location, sensor_id, id FROM series WHERE type IN ({marks[0]}) AND location IN ({marks[1]})"
     for kind, location, sensor_id, series in db.execute(query, (*what.types, *what.locations)):
-        if kind in UNITS and (sensor := Sensor(kind, location, sensor_id)) in what:
+        if (sensor := Series(kind, location, str(sensor_id))) in what:
             yield sensor, series
 
 
-def _found(rows_of: Sequence[tuple[Sensor, list[Any]]]) -> Found:
+def _found(rows_of: Sequence[tuple[Series, list[Any]]]) -> Found:
     return {
         sensor: (
             np.fromiter((row[0] for row in rows), np.int64, len(rows)),

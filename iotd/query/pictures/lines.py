@@ -8,10 +8,11 @@ from datetime import tzinfo
 
 import numpy as np
 
+from iotd.model.batch import Times, Values
+from iotd.model.series import Series
 from iotd.query.join import Range, joined
 from iotd.query.result import Readings
 from iotd.query.times import local, local_zone
-from iotd.sensors import Sensor, Times, Values
 
 _BUCKETS_MS = [
     *(1000 * s for s in (1, 2, 5, 10, 15, 30)),
@@ -120,7 +121,7 @@ def _offset(ms: int, zone: tzinfo) -> str:
     return "UTC" if text in ("+0000", "") else f"UTC{text[:3]}:{text[3:5]}"
 
 
-def _label(sensor: Sensor, places: Sequence[str]) -> str:
+def _label(sensor: Series, places: Sequence[str]) -> str:
     return f"sensor {sensor.sensor_id}" if len(places) == 1 else f"{plain(sensor.location)} {sensor.sensor_id}"
 
 

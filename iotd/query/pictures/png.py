@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from iotd.errors import UsageError
+from iotd.model.errors import UsageError
 from iotd.query.pictures.lines import Panel, Picture, picture, plain, thinned
 from iotd.query.result import Readings
 from iotd.query.times import local_zone, show

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 
-from iotd.errors import IotdError
-from iotd.topology import Node
+from iotd.config.topology import Node
+from iotd.model.errors import IotdError
 from tests.chaos import liar
 from tests.chaos.faults.base import fault
 from tests.chaos.world import World

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from random import Random
 
-from iotd.errors import IotdError
+from iotd.model.errors import IotdError
 from iotd.ops.control import request
 from tests.chaos.faults.base import fault
 from tests.chaos.world import World

@@ -20,8 +20,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )  # fmt: skip
 
-from iotd.errors import ConfigError
-from iotd.settings.tree import Tree
+from iotd.config.tree import Tree
+from iotd.model.errors import ConfigError
 
 ENV_PREFIX = "IOTD_"
 

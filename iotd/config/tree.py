@@ -19,8 +19,8 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from iotd.sensors import UNITS
-from iotd.settings.values import Address, Duration, HostPort, Names, Period, parse_names
+from iotd.config.values import Address, Duration, HostPort, Names, Period, parse_names
+from iotd.model.types import BUILT_IN, Kind, SensorType, Types
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -31,10 +31,31 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
+class TypeRow(Section):
+    """A sensor type of one's own, as a row of ``iotd/model/types.toml``."""
+
+    unit: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    symbol: str = ""
+    kind: Kind = "gauge"
+    range: tuple[float, float] = (-1e15, 1e15)
+    decimals: Annotated[int, Field(ge=0, le=12)] = 2
+    span: Annotated[float, Field(gt=0)] = 1.0
+    colour: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#475569"
+    aliases: tuple[str, ...] = ()
+    unit_aliases: tuple[str, ...] = ()
+
+    @field_validator("range")
+    @classmethod
+    def _rising(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if not limits[0] < limits[1]:
+            raise ValueError("the first value must be smaller than the second")
+        return limits
+
+
 class Sensors(Section):
     """Which sensors there are, and how often each is read."""
 
-    types: Names = tuple(UNITS)
+    types: Names = ("temperature", "humidity", "air_quality")
     per_type: Annotated[int, Field(ge=1, le=100_000)] = 3
     """Sensors of each type in each location, numbered from 1."""
     interval: Period = timedelta(seconds=1)
@@ -44,9 +65,7 @@ class Sensors(Section):
     @classmethod
     def _known(cls, types: tuple[str, ...]) -> tuple[str, ...]:
         if not types:
-            raise ValueError(f"name at least one sensor type; known are {', '.join(UNITS)}")
-        if unknown := [t for t in types if t not in UNITS]:
-            raise ValueError(f"unknown sensor type {', '.join(unknown)!r}; known are {', '.join(UNITS)}")
+            raise ValueError("name at least one sensor type")
         if len(set(types)) != len(types):
             raise ValueError("a sensor type is named twice")
         return types
@@ -299,6 +318,8 @@ class Tree(Section):
     locations: Names = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
     serve: Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(parse_names)] = None
     """The locations that this daemon carries, when several share the work; None: all."""
+    types: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], TypeRow] = {}
+    """Sensor types beyond the built-in ones."""
     state_dir: Path | None = None
     """None: $STATE_DIRECTORY (systemd), else the user's state folder (XDG)."""
     sensors: Sensors = Sensors()
@@ -330,6 +351,21 @@ class Tree(Section):
         return locations
 
     @property
+    def known_types(self) -> Types:
+        """The built-in sensor types and those of ``[types]``."""
+        return BUILT_IN.extended({name: SensorType(name, **row.model_dump()) for name, row in self.types.items()})
+
+    @model_validator(mode="after")
+    def _types_known(self) -> Tree:
+        known = self.known_types
+        if unknown := [name for name in self.sensors.types if name not in known]:
+            raise ValueError(
+                f"sensors.types: unknown sensor type {unknown[0]!r}; known are {', '.join(known)}; "
+                f"add your own as [types.{unknown[0]}]"
+            )
+        return self
+
+    @property
     def served(self) -> tuple[str, ...]:
         """The locations that this daemon carries."""
         return self.locations if self.serve is None else self.serve
@@ -345,7 +381,7 @@ class Tree(Section):
     @model_validator(mode="after")
     def _places(self) -> Tree:
         # imported here: a topology is made from settings, and checked while they are made
-        from iotd.topology import http_address, topology  # noqa: PLC0415
+        from iotd.config.topology import http_address, topology  # noqa: PLC0415
 
         for table, named in (("topology", self.topology.shards), ("startup", self.startup.shards)):
             if unknown := [name for name in named if name not in self.locations]:

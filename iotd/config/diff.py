@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from iotd.errors import ConfigError
-from iotd.settings.load import Settings
-from iotd.settings.values import format_duration
-from iotd.topology import http_address, topology
+from iotd.config.load import Settings
+from iotd.config.topology import http_address, topology
+from iotd.config.values import format_duration
+from iotd.model.errors import ConfigError
 
 HIDDEN = "[secret]"
 
@@ -41,6 +41,7 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "locations": (Part.LOCATIONS,),
     "serve": (Part.LOCATIONS,),
     "state_dir": (Part.RESTART,),
+    "types": (Part.SOURCES, Part.SHARDS, Part.ARCHIVE),
     "sensors": (Part.SOURCES, Part.SHARDS),
     "sensors.interval": (Part.SOURCES,),
     "simulator": (Part.SOURCES,),

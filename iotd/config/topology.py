@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from iotd.errors import UsageError
-from iotd.settings.values import Address
+from iotd.config.values import Address
+from iotd.model.errors import UsageError
 
 if TYPE_CHECKING:
-    from iotd.settings.tree import Tree
+    from iotd.config.tree import Tree
 
 Role = Literal["master", "replica", "sentinel", "influxdb", "redisinsight"]
 
