@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from iotd.ops.files import write_atomically
+
 
 class DeadLetters:
     """One append-only file of JSON lines; a line is on disk when :meth:`add` returns."""
@@ -26,14 +28,9 @@ class DeadLetters:
         Raises:
             OSError: the file can't be written; it is as it was.
         """
-        fresh = self.path.with_suffix(".new")
         with self._lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with fresh.open("w", encoding="utf-8") as f:
-                f.writelines(f"{line}\n" for line in lines)
-                f.flush()
-                os.fsync(f.fileno())
-            fresh.replace(self.path)
+            write_atomically(self.path, "".join(f"{line}\n" for line in lines))
 
     def add(self, letters: Iterable[Mapping[str, Any]], reason: str) -> int:
         """Appends a line per letter, with the reason and the time (``at``, ms), and fsyncs; blocks meanwhile.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from iotd.config.topology import Shard
 from iotd.model.roster import Roster
+from iotd.ops.files import write_atomically
 
 _KEPT = 100
 
@@ -77,9 +77,4 @@ class ShardingMetadata:
             "moves": [asdict(move) for move in self.moves],
         }
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = self.path.with_suffix(".new")
-        with fresh.open("w", encoding="utf-8") as f:
-            json.dump(content, f, indent=2, ensure_ascii=False)
-            f.flush()
-            os.fsync(f.fileno())
-        fresh.replace(self.path)
+        write_atomically(self.path, json.dumps(content, indent=2, ensure_ascii=False))

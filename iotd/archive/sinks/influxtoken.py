@@ -12,7 +12,7 @@ import aiohttp
 
 from iotd.config import Settings
 from iotd.model.errors import ArchiveError, ArchiveRefused, ArchiveUnavailable, ConfigError
-from iotd.ops.secretfile import write_secret
+from iotd.ops.files import write_secret
 
 
 @dataclass(frozen=True, slots=True)
