@@ -14,6 +14,7 @@ from iotd.archive.points import Points, halves
 from iotd.archive.rejects import Rejects
 from iotd.archive.sinks.base import Sink
 from iotd.model.errors import ArchiveError, ArchiveRefused, ArchiveRejected, ArchiveTooLarge, ArchiveUnavailable
+from iotd.ops.backoff import Backoff
 from iotd.ops.outage import Outage
 
 log = structlog.get_logger(__name__)
@@ -44,6 +45,7 @@ class Delivery:
         self._slots = asyncio.Semaphore(in_flight)
         self._trial = asyncio.Lock()
         self._failures = 0
+        self._backoff = Backoff(_FIRST_S, _LONGEST_S)
         self._failed_at = 0.0
         self._until = 0.0
         self._takes_nothing = False
@@ -128,12 +130,12 @@ class Delivery:
         elif named is not None:
             pause = named + random.uniform(0, min(1.0, named))
         else:
-            longest = min(_LONGEST_S, _FIRST_S * 2 ** min(self._failures - 1, 10))
-            pause = longest * random.uniform(0.5, 1.0)
+            pause = self._backoff.next()
         self._until = self._failed_at + pause
 
     def _works(self) -> None:
         self._failures = 0
+        self._backoff.reset()
         if (over := self.outage.ends()) is not None:
             log.info("archive_recovered", sink=self.sink.identity, was=over[0], after_s=over[1])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from time import monotonic
@@ -11,6 +10,7 @@ from time import monotonic
 import structlog
 
 from iotd.model.errors import IotdError
+from iotd.ops.backoff import Backoff
 from iotd.ops.tasks import Group
 
 log = structlog.get_logger(__name__)
@@ -36,7 +36,7 @@ class Supervisor:
         Raises:
             IotdError: one that is not retriable: nothing but a person can mend it.
         """
-        failures, first = 0, 0.0
+        failures, first, backoff = 0, 0.0, Backoff(_FIRST_S, _LONGEST_S)
         while True:
             began = self._now()
             recovered = asyncio.ensure_future(self._recovered(name, failures, first)) if failures else None
@@ -47,6 +47,7 @@ class Supervisor:
                     raise
                 if self._now() - began >= _STEADY_S:
                     failures = 0  # it had recovered: this is another failure, and is told again
+                    backoff.reset()
                 self._failed(name, e, failures)
             else:
                 return
@@ -56,7 +57,7 @@ class Supervisor:
             if failures == 0:
                 first = self._now()
             self.restarts[name] += 1
-            await self._sleep(min(_LONGEST_S, _FIRST_S * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0))
+            await self._sleep(backoff.next())
             failures += 1
 
     def _failed(self, name: str, error: Exception, failures: int) -> None:
