@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 from pydantic_settings import NoDecode
@@ -94,12 +96,21 @@ class Address(NamedTuple):
         return cls(host.removeprefix("[").removesuffix("]"), int(port))
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
-    try:
+def is_loopback(place: str) -> bool:
+    """Whether only this machine reaches what listens there.
+
+    Args:
+        place: a host, ``host:port`` or a URL; IPv6 hosts with a port in brackets. Of names only ``localhost`` and those
+            below it count (RFC 6761): nothing is looked up.
+    """
+    host = place
+    with suppress(ValueError):  # a bare IPv6 address is not ours to split
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    with suppress(ValueError):
+        host = urlsplit(place if "//" in place else f"//{place}").hostname or ""
+        return ipaddress.ip_address(host).is_loopback
+    host = host.lower().rstrip(".")
+    return host == "localhost" or host.endswith(".localhost")
 
 
 HostPort = Annotated[Address, BeforeValidator(Address.parse), PlainSerializer(str, when_used="json")]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from importlib.resources import files
-from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
@@ -13,6 +11,7 @@ from aiohttp.typedefs import Handler
 
 from iotd.config import Settings
 from iotd.config.topology import http_address
+from iotd.config.values import is_loopback
 from iotd.model.errors import IotdError
 from iotd.ops.control import to_json
 from iotd.web.guard import Guard
@@ -58,7 +57,7 @@ class WebServer:
         self.url: str | None = None
         self._enabled = settings.http.enabled
         self._address = http_address(settings)
-        self._local = _is_loopback(self._address.host)
+        self._local = is_loopback(self._address.host)
         self._daemon = daemon
         self._metrics = Metrics(daemon)
         self._status = StatusDocument(daemon)
@@ -126,7 +125,7 @@ class WebServer:
         assert self._guard is not None
         self._guard.asked(request.transport, stream=request.path == "/events")
         try:
-            if self._local and not _is_local_name(request.headers.get("Host", "")):
+            if self._local and not is_loopback(request.headers.get("Host", "")):
                 # a page of elsewhere whose name was made to point here (DNS rebinding)
                 raise web.HTTPForbidden(text="only as localhost\n")
             response = await handler(request)
@@ -164,18 +163,3 @@ class WebServer:
     async def _get_file(self, request: web.Request) -> web.Response:
         content, kind = self._files[request.path]
         return web.Response(body=content, content_type=kind, charset="utf-8")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _is_local_name(host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    return _is_loopback(name) or name.endswith(".localhost")

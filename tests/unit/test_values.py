@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iotd.config.values import Address, format_duration, parse_duration, parse_names
+from iotd.config.values import Address, format_duration, is_loopback, parse_duration, parse_names
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,31 @@ def test_what_is_no_address_is_refused(wrong: str) -> None:
 @pytest.mark.parametrize("text", ["salon,cuisine", " salon , cuisine", '["salon", "cuisine"]'])
 def test_a_list_of_names_is_read_with_commas_or_as_json(text: str) -> None:
     assert parse_names(text) == ["salon", "cuisine"]
+
+
+@pytest.mark.parametrize(
+    ("place", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.1:6379", True),
+        ("localhost", True),
+        ("LocalHost.:9108", True),
+        ("grafana.localhost", True),
+        ("::1", True),
+        ("[::1]:8086", True),
+        ("http://[::1]:8086/api", True),
+        ("https://influx.localhost", True),
+        ("http://localhost:8086", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("[fe80::1]:80", False),
+        ("192.168.1.4:6379", False),
+        ("localhost.example.org", False),
+        ("notlocalhost", False),
+        ("http://localhost@example.org", False),
+        ("http://[nonsense", False),
+        ("", False),
+    ],
+)
+def test_loopback_is_known_by_address_name_and_url(place: str, local: bool) -> None:
+    assert is_loopback(place) is local
