@@ -54,6 +54,9 @@ class Types(Mapping[str, SensorType]):
     def __len__(self) -> int:
         return len(self._types)
 
+    def __hash__(self) -> int:
+        return hash(tuple(self._types.values()))
+
     def unit(self, name: str) -> str:
         """The unit of a type; empty when there is no such type (any more)."""
         known = self._types.get(name)

@@ -1,4 +1,4 @@
-"""Random curves that are pure functions of a salt and the time, of operations that IEEE 754 rounds the same everywhere."""
+"""Random curves, pure functions of a salt and the time, of operations that IEEE 754 rounds the same everywhere."""
 
 from __future__ import annotations
 
