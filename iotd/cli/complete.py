@@ -1,4 +1,4 @@
-"""What a shell completes: rooms, types, units, aggregations and nodes, as the configuration has them."""
+"""What a shell completes and help texts list: rooms, types, units, aggregations and nodes, as configured."""
 
 from __future__ import annotations
 
@@ -17,11 +17,21 @@ def locations(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 
 def types(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return _of_settings(ctx, incomplete, lambda settings: (*settings.sensors.types, "all"))
+    return [CompletionItem(name) for name in (*known_types(ctx), "all") if name.startswith(incomplete)]
 
 
 def units(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return _of_settings(ctx, incomplete, lambda s: (s.known_types.unit(t) for t in s.sensors.types))
+    return [CompletionItem(name) for name in known_units(ctx) if name.startswith(incomplete)]
+
+
+def known_types(ctx: click.Context) -> list[str]:
+    """The sensor types of the table and the configuration; none where the configuration is wrong."""
+    return _names(ctx, lambda settings: settings.known_types)
+
+
+def known_units(ctx: click.Context) -> list[str]:
+    """The units of these types, each once."""
+    return _names(ctx, lambda settings: dict.fromkeys(row.unit for row in settings.known_types.values()))
 
 
 def nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -39,11 +49,14 @@ def aggregations(ctx: click.Context, param: click.Parameter, incomplete: str) ->
 def _of_settings(
     ctx: click.Context, incomplete: str, names: Callable[[Settings], Iterable[str]]
 ) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in _names(ctx, names) if name.startswith(incomplete)]
+
+
+def _names(ctx: click.Context, names: Callable[[Settings], Iterable[str]]) -> list[str]:
     from iotd.config import load  # noqa: PLC0415
     from iotd.model.errors import IotdError  # noqa: PLC0415
 
     try:
-        known = names(load(ctx.find_root().params.get("config")))
+        return list(names(load(ctx.find_root().params.get("config"))))
     except IotdError:
         return []  # what is wrong in the configuration is said when the command is run
-    return [CompletionItem(name) for name in known if name.startswith(incomplete)]

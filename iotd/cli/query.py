@@ -67,7 +67,21 @@ def _range_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@query.command()
+class _Listing(click.Command):
+    """A command whose help ends with the names that the configuration has for its argument."""
+
+    def __init__(self, *args: Any, title: str, names: Callable[[click.Context], list[str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._title = title
+        self._names = names
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if names := self._names(ctx):
+            with formatter.section(self._title):
+                formatter.write_text(", ".join(names))
+
+
+@query.command(cls=_Listing, title="Types", names=complete.known_types)
 @click.argument("location", shell_complete=complete.locations)
 @click.argument("sensor_type", metavar="[TYPE]", default="all", shell_complete=complete.types)
 @_range_options
@@ -82,12 +96,12 @@ def location(ctx: click.Context, /, *, location: str, sensor_type: str, **option
     _run(ctx, {"location": location, "sensor_type": sensor_type}, **options)
 
 
-@query.command()
+@query.command(cls=_Listing, title="Units", names=complete.known_units)
 @click.argument("unit", shell_complete=complete.units)
 @_range_options
 @click.pass_context
 def unit(ctx: click.Context, /, *, unit: str, **options: Any) -> None:
-    """The readings of every sensor with a UNIT, from all shards at once: celsius, percent or aqi.
+    """The readings of every sensor with a UNIT, from all shards at once.
 
     \b
     iotd query unit celsius --start -15m

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from io import StringIO
 from typing import IO, Any
 
@@ -31,7 +31,7 @@ class Table:
         self._out = out
         self._plain = plain
         self._limit = None if everything else _SHOWN // 2
-        self._sensors: set[Series] = set()
+        self._decimals: dict[Series, int] = {}
         self._rows = 0
         self._head: list[_Row] = []
         self._tail: deque[_Row] = deque(maxlen=self._limit)
@@ -39,7 +39,7 @@ class Table:
 
     def chunk(self, readings: Readings) -> None:
         self.count += len(readings)
-        self._sensors.update(readings.sensors)
+        self._decimals.update((sensor, readings.decimals_of(sensor)) for sensor in readings.sensors)
         columns = (readings.times.tolist(), readings.series.tolist(), readings.values.tolist())
         for time, series, value in zip(*columns, strict=True):
             if self._row is None or self._row[0] != time:
@@ -51,7 +51,7 @@ class Table:
     def end(self, last: Readings) -> None:
         if not self.count:
             return
-        sensors = sorted(self._sensors)
+        sensors = sorted(self._decimals)
         screen = console()
         if self._plain:
             from rich.console import Console  # noqa: PLC0415
@@ -77,10 +77,11 @@ class Table:
             words = [*([s.type] if many_types else []), *([s.location] if many_places else []), s.sensor_id]
             return " ".join(words if len(words) > 1 else ["sensor", *words])
 
-        number = _numbers([value for _, values in (*self._head, *self._tail) for value in values.values()])
-
         def cells(rows: Iterable[_Row]) -> list[list[str]]:
-            return [[show(time, zone_name=False), *(number(values.get(s)) for s in sensors)] for time, values in rows]
+            return [
+                [show(time, zone_name=False), *(self._number(s, values.get(s)) for s in sensors)]
+                for time, values in rows
+            ]
 
         hidden = self._rows > len(self._head) + len(self._tail)
         return _table(["time", *map(name, sensors)], cells(self._head), cells(self._tail), 1, hidden=hidden)
@@ -93,17 +94,20 @@ class Table:
         if self._limit is not None and len(first) + len(rest) > 2 * self._limit:
             both = first + rest
             first, rest = both[: self._limit], both[-self._limit :]
-        number = _numbers([value for _, _, value in first + rest])
+
+        def cell(time: int, s: Series, value: float) -> list[str]:
+            shown = (self._number(s, value), last.symbol_of(s))
+            return [show(time, zone_name=False), s.location, s.type, s.sensor_id, *shown]
 
         def cells(rows: list[tuple[int, Series, float]]) -> list[list[str]]:
-            return [
-                [show(time, zone_name=False), s.location, s.type, s.sensor_id, number(value), last.unit_of(s)]
-                for time, s, value in rows
-            ]
+            return [cell(*row) for row in rows]
 
         names = ["time", "location", "type", "sensor", "value", "unit"]
         hidden = self.count > len(first) + len(rest)
         return _table(names, cells(first), cells(rest), 3, hidden=hidden)
+
+    def _number(self, sensor: Series, value: float | None) -> str:
+        return "" if value is None else f"{value:.{self._decimals[sensor]}f}"
 
     def _left_out(self) -> str:
         if self._limit is None or self._rows <= 2 * self._limit:
@@ -127,9 +131,3 @@ def _table(
     for row in rest:
         made.add_row(*row)
     return made
-
-
-def _numbers(values: Sequence[float]) -> Callable[[float | None], str]:
-    """How these numbers are written: all with as many decimals as one of them needs, at most three."""
-    decimals = max((len(f"{value:.3f}".rstrip("0").partition(".")[2]) for value in values), default=0)
-    return lambda value: "" if value is None else f"{value:.{decimals}f}"

@@ -31,11 +31,11 @@ class UpScreen:
     def ready(self, archive: str | None) -> None:
         """Says what can be done now; ``archive`` names where the archive is, None when there is none."""
         self._close_bars()
-        iotd = command_name()
+        iotd, here = command_name(), self._settings.served[0]
         rows = (
             ("status", "every shard, and what waits"),
-            ("query location salon temperature", "the last hour"),
-            ("failover-test --location salon", "stop a master and watch"),
+            (f"query location {here} {self._settings.sensors.types[0]}", "the last hour"),
+            (f"failover-test --location {here}", "stop a master and watch"),
             ("archive status", "how far the archive is"),
         )
         width = max(len(iotd) + 1 + len(command) for command, _ in rows)

@@ -38,6 +38,8 @@ class TypeRow(Section):
     symbol: str = ""
     kind: Kind = "gauge"
     range: tuple[float, float] = (-1e15, 1e15)
+    simulated: tuple[float, float] | None = None
+    resolution: Annotated[int, Field(ge=0, le=12)] | None = None
     decimals: Annotated[int, Field(ge=0, le=12)] = 2
     span: Annotated[float, Field(gt=0)] = 1.0
     colour: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#475569"
@@ -50,6 +52,17 @@ class TypeRow(Section):
         if not limits[0] < limits[1]:
             raise ValueError("the first value must be smaller than the second")
         return limits
+
+    @model_validator(mode="after")
+    def _can_be_simulated(self) -> TypeRow:
+        if self.simulated is None:
+            return self
+        low, high = self.simulated
+        least, most = {"gauge": self.range, "counter": (0.0, 1e15), "state": (0.0, 1.0)}[self.kind]
+        if not least <= low <= high <= most or (self.kind == "counter" and low <= 0.0):
+            within = "be above 0" if self.kind == "counter" else f"lie within {least:g} and {most:g}"
+            raise ValueError(f"simulated: the values of a {self.kind} must {within}, the smaller one first")
+        return self
 
 
 class Sensors(Section):

@@ -118,7 +118,8 @@ class Daemon:
     async def _start(self, life: AsyncExitStack) -> None:
         settings = self.settings
         state = settings.state
-        rosters = [Roster.of(n, settings.sensors.types, settings.sensors.per_type) for n in settings.served]
+        types, per_type = settings.sensors.types, settings.sensors.per_type
+        rosters = [Roster.of(name, types, per_type, settings.known_types) for name in settings.served]
         self.queue = Queue(settings, state, rosters, now_ms=self.clock.now)
         life.push_async_callback(self.queue.close)
         self.marks = Watermarks(state / "watermarks.sqlite")

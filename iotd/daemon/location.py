@@ -130,7 +130,8 @@ class Location:
     # ── parts ──
 
     def _make_roster(self) -> Roster:
-        return Roster.of(self.name, self._settings.sensors.types, self._settings.sensors.per_type)
+        sensors = self._settings.sensors
+        return Roster.of(self.name, sensors.types, sensors.per_type, self._settings.known_types)
 
     def _make_simulator(self) -> Simulator:
         self.since_ms = self._common.clock.now()

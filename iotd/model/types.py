@@ -20,6 +20,8 @@ class SensorType:
     symbol: str = ""
     kind: Kind = "gauge"
     range: tuple[float, float] = (-1e15, 1e15)
+    simulated: tuple[float, float] | None = None
+    resolution: int | None = None
     decimals: int = 2
     span: float = 1.0
     colour: str = "#475569"
@@ -30,6 +32,11 @@ class SensorType:
     def title(self) -> str:
         """The name as people read it: ``Air quality``."""
         return self.name.replace("_", " ").capitalize()
+
+    @property
+    def shown_unit(self) -> str:
+        """What stands behind a value: the symbol, else the unit."""
+        return self.symbol or self.unit
 
 
 class Types(Mapping[str, SensorType]):
@@ -47,10 +54,17 @@ class Types(Mapping[str, SensorType]):
     def __len__(self) -> int:
         return len(self._types)
 
+    def __hash__(self) -> int:
+        return hash(tuple(self._types.values()))
+
     def unit(self, name: str) -> str:
         """The unit of a type; empty when there is no such type (any more)."""
         known = self._types.get(name)
         return known.unit if known else ""
+
+    def row(self, name: str, unit: str = "") -> SensorType:
+        """The type; for one that is not in the table (any more) a gauge with this unit."""
+        return self._types.get(name) or SensorType(name, unit)
 
     def extended(self, more: Mapping[str, SensorType]) -> Types:
         """The same with more types; one of the same name replaces the built-in one."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from iotd.model.batch import Times, Values
 from iotd.model.errors import ArchiveError, ShardError
 from iotd.model.series import Series
+from iotd.model.types import BUILT_IN, Types
 from iotd.query.aggregate import Aggregation
 from iotd.query.archives import Archive, Found
 from iotd.query.buckets import Run
@@ -41,6 +42,7 @@ class Query:
         archive: Archive | None,
         marks: Callable[[], Marks],
         sensors: Collection[Series] = (),
+        types: Types = BUILT_IN,
     ) -> None:
         """
         Args:
@@ -48,12 +50,14 @@ class Query:
             shards: a source for each location of the selection, not connected yet.
             marks: blocking; how far the archive is.
             sensors: those that there should be: a dead shard can't say which ones it holds.
+            types: how the readings are shown.
         """
         self.what = what
         self.first = first
         self.stop = stop
         self.known: dict[Series, Known] = {}
         self.archive = archive
+        self.types = types
         self._shards = shards
         self._sensors = sensors
         self._read_marks = marks

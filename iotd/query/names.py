@@ -57,7 +57,9 @@ def select(
     Raises:
         UsageError: there is no such location, type, unit or id; the message names the nearest.
     """
-    table, types = settings.known_types, settings.sensors.types
+    table = settings.known_types
+    # every type that is known: other sources than the simulator have sensors that `sensors.types` does not name
+    types = tuple(dict.fromkeys((*settings.sensors.types, *table)))
     if unit is not None:
         others = {alias: table[t].unit for t in types for alias in table[t].unit_aliases}
         found = _one("unit", unit, tuple(dict.fromkeys(table[t].unit for t in types)), others)

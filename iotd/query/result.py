@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from html import escape
@@ -18,6 +18,7 @@ from iotd.config.values import format_duration
 from iotd.model.batch import Times, Values
 from iotd.model.errors import UsageError
 from iotd.model.series import Series
+from iotd.model.types import BUILT_IN, Types
 from iotd.query.aggregate import Aggregation
 from iotd.query.join import Range
 from iotd.query.times import local, local_zone, show
@@ -83,6 +84,7 @@ class Readings(Sequence[Reading]):
         answers: who answered, by location.
         aggregation: what the values are; None: readings as they came.
         bucket: its length, ms; None without aggregation.
+        types: how values of each type are shown.
     """
 
     sensors: tuple[Series, ...]
@@ -94,6 +96,7 @@ class Readings(Sequence[Reading]):
     answers: tuple[Answer, ...]
     aggregation: Aggregation | None = None
     bucket: int | None = None
+    types: Types = BUILT_IN
 
     # ── as a sequence ──
 
@@ -126,7 +129,7 @@ class Readings(Sequence[Reading]):
         """The units of the values."""
         if self.aggregation == "count":
             return ("readings",)
-        return tuple(dict.fromkeys(sensor.unit for sensor in self.sensors))
+        return tuple(dict.fromkeys(map(self.unit_of, self.sensors)))
 
     # ── as other things ──
 
@@ -220,7 +223,7 @@ class Readings(Sequence[Reading]):
 
     @property
     def title(self) -> str:
-        """What this is, for people: ``temperature in salon, avg of 1m (celsius)``."""
+        """What this is, for people: ``temperature in salon, avg of 1m (°C)``."""
         return self.title_of(self.sensors)
 
     def title_of(self, sensors: Sequence[Series]) -> str:
@@ -229,8 +232,8 @@ class Readings(Sequence[Reading]):
         places = list(dict.fromkeys(s.location for s in sensors)) or [a.location for a in self.answers]
         where = ", ".join(places)
         how = f", {self.how}" if self.how else ""
-        units = ", ".join(dict.fromkeys(self.unit_of(s) for s in sensors))
-        return f"{types} in {where}{how}" + (f" ({units})" if units else "")
+        symbols = ", ".join(dict.fromkeys(filter(None, map(self.symbol_of, sensors))))
+        return f"{types} in {where}{how}" + (f" ({symbols})" if symbols else "")
 
     @property
     def how(self) -> str:
@@ -250,12 +253,24 @@ class Readings(Sequence[Reading]):
 
     def unit_of(self, sensor: Series) -> str:
         """The unit of a sensor's values here."""
-        return "readings" if self.aggregation == "count" else sensor.unit
+        return "readings" if self.aggregation == "count" else sensor.unit or self.types.unit(sensor.type)
+
+    def symbol_of(self, sensor: Series) -> str:
+        """What people see behind a sensor's values here: ``°C``; the unit where the type has no symbol for it."""
+        unit, row = self.unit_of(sensor), self.types.row(sensor.type)
+        return row.symbol or unit if unit == row.unit else unit
+
+    def decimals_of(self, sensor: Series) -> int:
+        """The decimals that people are shown of a sensor's values here."""
+        if self.aggregation == "count":
+            return 0
+        row = self.types.row(sensor.type)
+        # a spread is small beside the values, and a mean of 0s and 1s a share
+        finer = self.aggregation == "std.p" or (self.aggregation == "avg" and row.kind == "state")
+        return row.decimals + (2 if finer else 0)
 
     def _like(self, series: NDArray[np.int32], times: Times, values: Values) -> Readings:
-        return Readings(
-            self.sensors, series, times, values, self.start, self.stop, self.answers, self.aggregation, self.bucket
-        )
+        return replace(self, series=series, times=times, values=values)
 
 
 def concatenate(chunks: Sequence[Readings]) -> Readings:
@@ -274,4 +289,5 @@ def concatenate(chunks: Sequence[Readings]) -> Readings:
         last.answers,
         last.aggregation,
         last.bucket,
+        last.types,
     )

@@ -111,10 +111,10 @@ class ShardSource:
         """
         types = what.types[0] if len(what.types) == 1 else f"({','.join(what.types)})"
         (keys,) = await self._ask([("TS.QUERYINDEX", f"location={self.location}", f"type={types}")])
-        found = []
+        found, table = [], self._settings.known_types
         for key in keys:
             with suppress(ValueError):  # a key of someone else's with labels like ours
-                if (sensor := Series.from_key(key.decode())) in what:
+                if (sensor := Series.from_key(key.decode(), table)) in what:
                     found.append(sensor)
         return sorted(found)
 

@@ -79,7 +79,16 @@ def _chunk(query: Query, found: Found, what: Aggregation | None = None, bucket: 
     values = np.concatenate([found[s][1] for s in sensors]) if sensors else np.empty(0, np.float64)
     order = np.argsort(times, kind="stable")
     return Readings(
-        sensors, series[order], times[order], values[order], query.first, query.stop, query.answers(), what, bucket
+        sensors,
+        series[order],
+        times[order],
+        values[order],
+        query.first,
+        query.stop,
+        query.answers(),
+        what,
+        bucket,
+        query.types,
     )
 
 

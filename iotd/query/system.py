@@ -142,7 +142,7 @@ class ShardingSystem:
         """The readings of every sensor with a unit, from all shards at once; see :meth:`query_location_data`.
 
         Args:
-            unit: ``celsius``, ``percent`` or ``aqi``.
+            unit: one of the table of types (``iotd/model/types.toml``, ``[types]``): ``celsius``, ``percent``, ``ppm``.
 
         Raises:
             UsageError: there is no such unit, sensor or aggregation, or a time can't be read.
@@ -237,7 +237,7 @@ class ShardingSystem:
             return (archive and read_marks(self.settings.state, archive.identity)) or Marks()
 
         shards = {name: ShardSource(self._topology.shard(name), self.settings) for name in what.locations}
-        per_type = self.settings.sensors.per_type
-        rosters = (Roster.of(location, what.types, per_type, self.settings.known_types) for location in what.locations)
+        simulated, types = self.settings.sensors, self.settings.known_types
+        rosters = (Roster.of(at, simulated.types, simulated.per_type, types) for at in what.locations)
         sensors = [sensor for roster in rosters for sensor in roster if sensor in what]
-        return Query(what, first, stop, shards=shards, archive=archive, marks=marks, sensors=sensors)
+        return Query(what, first, stop, shards=shards, archive=archive, marks=marks, sensors=sensors, types=types)

@@ -61,10 +61,10 @@ class ShardReader:
             ShardError: no master, or no answer.
         """
         (keys,) = await self._ask(("TS.QUERYINDEX", f"location={self.location}"))
-        found = []
+        found, types = [], self._tree.known_types
         for key in keys:
             try:
-                found.append(Series.from_key(key.decode()))
+                found.append(Series.from_key(key.decode(), types))
             except ValueError:
                 if key not in self._unknown:
                     self._unknown.add(key)
@@ -170,11 +170,11 @@ class ShardReader:
             ShardError: no master, or no answer.
         """
         (reply,) = await self._ask(("TS.MGET", "FILTER", f"location={self.location}"))
-        found = {}
+        found, types = {}, self._tree.known_types
         for key, _, sample in reply:
             with suppress(ValueError):  # a key that is no sensor's
                 if sample:
-                    found[Series.from_key(key.decode())] = (int(sample[0]), float(sample[1]))
+                    found[Series.from_key(key.decode(), types)] = (int(sample[0]), float(sample[1]))
         return found
 
     async def by_type(self, first: int, bucket: int) -> dict[str, list[tuple[int, float, float, float]]]:

@@ -251,8 +251,9 @@ class Writer:
 
     async def _write_missing(self, repair: Connection, missing: list[Element]) -> list[tuple[Element, str]]:
         sensors = {s.key: s for s in self._roster}
+        types = self._settings.known_types
         for e in missing:
-            sensors.setdefault(e.key, Series.from_key(e.key))  # of a sensor that the configuration no longer has
+            sensors.setdefault(e.key, Series.from_key(e.key, types))  # of a sensor that the configuration no longer has
         made = await make_series(repair, sensors.values(), self._settings.redis)
         if made:
             log.info("series_made", shard=self._lane.location, count=made, node=str(repair.address))

@@ -41,7 +41,7 @@ class Simulator:
         self._intake = intake
         self._clock = clock
         self._schedule = Schedule.of(settings)
-        self._signal = Signal(settings.simulator.seed, roster)
+        self._signal = Signal(settings.simulator.seed, roster, settings.known_types)
         self._times_at_once = max(1, _AT_ONCE // len(roster))
 
     async def run(self) -> None:

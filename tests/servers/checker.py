@@ -80,11 +80,11 @@ class Ledger:
     """Every reading due in a span, each sensor at each whole multiple of the interval, and which of them were seen."""
 
     def __init__(self, settings: Settings, location: str, span: Span) -> None:
-        self._roster = Roster.of(location, settings.sensors.types, settings.sensors.per_type)
+        self._roster = Roster.of(location, settings.sensors.types, settings.sensors.per_type, settings.known_types)
         self._span = span
         self._step = round(settings.sensors.interval.total_seconds() * 1000)
         self._times = np.arange(-(-span.first // self._step) * self._step, span.last + 1, self._step, dtype=np.int64)
-        self._values = Signal(settings.simulator.seed, self._roster).values(self._times)
+        self._values = Signal(settings.simulator.seed, self._roster, settings.known_types).values(self._times)
         self._seen = np.zeros(self._values.shape, bool)
         self._altered = self._strange = 0
         self._wrong: list[tuple[int, str]] = []

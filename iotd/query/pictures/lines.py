@@ -41,10 +41,21 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The lines that share an axis of one unit; ``what`` is the type."""
+    """The lines that share an axis of one unit.
+
+    Attributes:
+        what: the type.
+        unit: what stands behind its values: ``°C``.
+        colour: of the type, ``#rrggbb``.
+        span: the least height of the axis, so that noise does not fill it.
+        steps: a value holds until the next one.
+    """
 
     what: str
     unit: str
+    colour: str
+    span: float
+    steps: bool
     lines: list[Line]
 
 
@@ -73,8 +84,7 @@ def picture(readings: Readings) -> Picture:
     places = list(dict.fromkeys(sensor.location for sensor in series))
     panels: dict[str, Panel] = {}
     for sensor, (times, values) in series.items():
-        unit = "readings" if readings.aggregation == "count" else sensor.unit
-        panel = panels.setdefault(sensor.type, Panel(sensor.type, unit, []))
+        panel = panels.setdefault(sensor.type, _panel(readings, sensor))
         ids = [s.sensor_id for s in series if (s.type, s.location) == (sensor.type, sensor.location)]
         place, number = places.index(sensor.location), ids.index(sensor.sensor_id)
         hue, dash = (place, number) if len(places) > 1 else (number, 0)
@@ -92,6 +102,14 @@ def picture(readings: Readings) -> Picture:
         _gaps(readings.times, max(begins, start), longest),
         zone_name(start, stop),
     )
+
+
+def _panel(readings: Readings, sensor: Series) -> Panel:
+    row = readings.types.row(sensor.type)
+    # a count, a sum or a spread is no level of the type
+    level = readings.aggregation in (None, "avg", "min", "max", "first", "last")
+    steps = row.kind == "state" and readings.aggregation is None
+    return Panel(sensor.type, readings.symbol_of(sensor), row.colour, row.span if level else 0.0, steps, [])
 
 
 def _title(readings: Readings, panels: Collection[str], places: Sequence[str]) -> str:

@@ -89,14 +89,18 @@ def _panel(ax: Axes, shown: Picture, panel: Panel) -> None:
         ax.plot(
             _at(few.times),
             few.values,
-            color=_COLOURS[line.hue % len(_COLOURS)],
+            color=_COLOURS[line.hue % len(_COLOURS)] if len(panel.lines) > 1 else panel.colour,
             lw=1.1,
             ls=_DASHES[line.dash % len(_DASHES)],
+            drawstyle="steps-post" if panel.steps else "default",
             marker="o" if alone else None,
             ms=3,
             label=line.label,
         )
-    ax.set_ylabel(f"{plain(panel.what)} ({_symbol(panel.unit)})")
+    ax.set_ylabel(f"{plain(panel.what)} ({panel.unit})")
+    low, high = ax.get_ylim()
+    if (lacks := panel.span - (high - low)) > 0:
+        ax.set_ylim(low - lacks / 2, high + lacks / 2)
     ax.grid(visible=True, color="#dddddd", lw=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
@@ -130,7 +134,3 @@ def _time_axis(ax: Axes, shown: Picture) -> None:
 
 def _at(ms: Any) -> Any:
     return np.asarray(ms, "datetime64[ms]")  # UTC, as matplotlib takes it
-
-
-def _symbol(unit: str) -> str:
-    return {"celsius": "°C", "percent": "%", "aqi": "AQI"}.get(unit, unit)

@@ -67,7 +67,7 @@ def _panel(shown: Picture, panel: Panel, width: int, height: int, colour: bool) 
     figure.ruler("x").ticks([(ms - shown.start) / 1000 for ms, _ in ticks], [text for _, text in ticks])
     figure.plot_size(width, height)
     drawn = figure.build().string(not colour)
-    head = f"{shown.title} ({panel.unit})" if len(shown.panels) == 1 else f"{plain(panel.what)} ({panel.unit})"
+    head = f"{shown.title if len(shown.panels) == 1 else plain(panel.what)} ({panel.unit})"
     return f"{_wrapped(head, width)}\n{_trimmed(drawn)}\n{_legend(panel, width, colour)}"
 
 
@@ -94,6 +94,7 @@ def _limits(panel: Panel) -> tuple[float, float]:
     values = np.concatenate([line.values for line in panel.lines])
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     room = 0.04 * (high - low) or max(0.5, 0.01 * abs(high))
+    room = max(room, 0.5 * (panel.span - (high - low)))
     return low - room, high + room
 
 
