@@ -13,7 +13,7 @@ from iotd.cli import complete
 from iotd.cli.output import output_option, print_json
 from iotd.config import Settings, load
 from iotd.config.topology import Shard, topology
-from iotd.config.tree import Log
+from iotd.config.tree import Logging
 from iotd.model.errors import IotdError, StackError
 from iotd.ops.control import NoDaemon, request
 from iotd.ops.logging import logging_to
@@ -79,7 +79,7 @@ def failover_test(ctx: click.Context, /, *, location: str, restore: bool, hang: 
         await asyncio.to_thread(stack.backend.kill, stack.topology.node(name))
         return f"killed {name}"
 
-    with logging_to(settings.model_copy(update={"log": Log(level="error", format="console")})):
+    with logging_to(settings.model_copy(update={"logging": Logging(level="error", format="console")})):
         drill = asyncio.run(_drill(shard, settings, strike, tell))
     restored = None
     if restore:

@@ -29,7 +29,7 @@ class Part(Enum):
     SHARDS = "writing goes on over new connections"
     QUEUE = "at once"
     ARCHIVE = "the archive goes on with it"
-    LOG = "at once (log)"
+    LOGGING = "at once (logging)"
     HTTP = "the HTTP server moves"
     STOP = "when the daemon stops"
     START = "at the next start"
@@ -62,7 +62,7 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "influxdb.username": (Part.STACK,),
     "influxdb.password": (Part.STACK,),
     "stack": (Part.STACK,),
-    "log": (Part.LOG,),
+    "logging": (Part.LOGGING,),
     "startup": (Part.START,),
     "http": (Part.HTTP,),
     "shutdown": (Part.STOP,),

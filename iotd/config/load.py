@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import platformdirs
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -20,6 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )  # fmt: skip
 
+from iotd.config.check import check
 from iotd.config.tree import Tree
 from iotd.model.errors import ConfigError
 
@@ -99,9 +100,14 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
 
 
 class Settings(Tree, BaseSettings):
-    """All settings, with where they came from taken into account; make one with :func:`load`."""
+    """All settings, checked as a whole; make one with :func:`load`, which takes their sources into account."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Settings:
+        check(self)
+        return self
 
     @property
     def state(self) -> Path:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from iotd.config.tree import Tree
 from iotd.config.values import Address
 from iotd.model.errors import UsageError
-
-if TYPE_CHECKING:
-    from iotd.config.tree import Tree
 
 Role = Literal["master", "replica", "sentinel", "influxdb", "redisinsight"]
 

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from iotd.config.values import Address, Duration, HostPort, Names, Period, parse_names
+from iotd.config.values import Duration, HostPort, Names, Period, parse_names
 from iotd.model.types import BUILT_IN, Kind, SensorType, Types
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -276,7 +276,7 @@ class Stack(Section):
     docker: Docker = Docker()
 
 
-class Log(Section):
+class Logging(Section):
     """What is logged, and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -313,7 +313,7 @@ class Shutdown(Section):
 
 
 class Tree(Section):
-    """All settings."""
+    """All settings. Each is checked by itself here; what must hold between them is in :mod:`iotd.config.check`."""
 
     locations: Names = ("salon", "chambre1", "chambre2", "cuisine", "salle_de_bain")
     serve: Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(parse_names)] = None
@@ -333,7 +333,7 @@ class Tree(Section):
     archive: Archive = Archive()
     influxdb: InfluxDB = InfluxDB()
     stack: Stack = Stack()
-    log: Log = Log()
+    logging: Logging = Logging()
     startup: Startup = Startup()
     http: Http = Http()
     shutdown: Shutdown = Shutdown()
@@ -355,53 +355,7 @@ class Tree(Section):
         """The built-in sensor types and those of ``[types]``."""
         return BUILT_IN.extended({name: SensorType(name, **row.model_dump()) for name, row in self.types.items()})
 
-    @model_validator(mode="after")
-    def _types_known(self) -> Tree:
-        known = self.known_types
-        if unknown := [name for name in self.sensors.types if name not in known]:
-            raise ValueError(
-                f"sensors.types: unknown sensor type {unknown[0]!r}; known are {', '.join(known)}; "
-                f"add your own as [types.{unknown[0]}]"
-            )
-        return self
-
     @property
     def served(self) -> tuple[str, ...]:
         """The locations that this daemon carries."""
         return self.locations if self.serve is None else self.serve
-
-    @model_validator(mode="after")
-    def _served(self) -> Tree:
-        if self.serve is not None and not self.serve:
-            raise ValueError("serve: name at least one location, or leave it out to serve all")
-        if unknown := [name for name in self.serve or () if name not in self.locations]:
-            raise ValueError(f"serve: no location {unknown[0]!r}; there are {', '.join(self.locations)}")
-        return self
-
-    @model_validator(mode="after")
-    def _places(self) -> Tree:
-        # imported here: a topology is made from settings, and checked while they are made
-        from iotd.config.topology import http_address, topology  # noqa: PLC0415
-
-        for table, named in (("topology", self.topology.shards), ("startup", self.startup.shards)):
-            if unknown := [name for name in named if name not in self.locations]:
-                raise ValueError(f"{table}.shards.{unknown[0]}: no such location in locations")
-        whole = topology(self)
-        places: dict[Address, str] = {}
-        for shard in whole.shards:
-            for node in shard.nodes:
-                _claim(places, node.address, node.name, f"topology.shards.{shard.location}")
-        if self.influxdb.url is None and self.archive.sink in ("auto", "influxdb"):
-            _claim(places, whole.influxdb.address, "influxdb", "influxdb.port")
-        if self.http.enabled:
-            _claim(places, http_address(self), "the HTTP server", "http.port")
-        return self
-
-
-def _claim(places: dict[Address, str], address: Address, node: str, setting: str) -> None:
-    if not 0 < address.port < 65536:
-        raise ValueError(
-            f"{node} would get the port {address.port}, and 65535 is the last; set topology.port_offset lower"
-        )
-    if (other := places.setdefault(address, node)) != node:
-        raise ValueError(f"{other} and {node} both have the address {address}; give one of them another in {setting}")

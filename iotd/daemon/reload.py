@@ -73,7 +73,7 @@ class Reloader:
         sink = await self._prepare(settings, added) if rearchive else None
 
         daemon.settings, self._snapshot = settings, after
-        if Part.LOG in parts:
+        if Part.LOGGING in parts:
             self._relog(settings)
         if Part.QUEUE in parts:
             await daemon.queue.reconfigure(settings)

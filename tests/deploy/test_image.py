@@ -82,7 +82,9 @@ async def test_the_image_runs_as_nobody_is_healthy_and_drains_when_it_is_stopped
         events = [json.loads(line)["event"] for line in container.logs().decode().splitlines() if line.startswith("{")]
         assert events[0] == "started"
         assert events[-1] == "stopped"
-        wrong = client.containers.run(image, detach=True, network_mode="none", environment={"IOTD_LOG__LEVEL": "loud"})
+        wrong = client.containers.run(
+            image, detach=True, network_mode="none", environment={"IOTD_LOGGING__LEVEL": "loud"}
+        )
         try:
             assert wrong.wait()["StatusCode"] == 78
         finally:

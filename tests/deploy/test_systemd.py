@@ -27,7 +27,7 @@ systemctl start iotd; echo "started: $? $(show ActiveState) $(show StatusText)"
 wait_for 'answers status --output json | grep -q "written.: [1-9]"'
 echo "user: $(stat -c %U /var/lib/private/iotd) $(stat -c %a /var/lib/private/iotd)"
 
-printf '[log]\\nlevel = "loud"\\n' >/etc/iotd/bad.toml
+printf '[logging]\\nlevel = "loud"\\n' >/etc/iotd/bad.toml
 cp /etc/iotd/iotd.toml /etc/iotd/good.toml
 cat /etc/iotd/bad.toml >>/etc/iotd/iotd.toml
 systemctl reload iotd; echo "bad reload: $?"

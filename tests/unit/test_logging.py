@@ -18,6 +18,7 @@ import pytest
 import structlog
 
 from iotd.config import Settings
+from iotd.ops import logging as ops_logging
 from iotd.ops.logging import logging_to
 from iotd.ops.repeats import Repeats
 
@@ -67,7 +68,7 @@ def test_the_level_and_the_secrets_follow_a_reload(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "stderr", out)
     with logging_to(Settings()) as relog:
         log.debug("not_yet")
-        relog(Settings.model_validate({"log": {"level": "debug"}, "redis": {"password": "changed-secret"}}))
+        relog(Settings.model_validate({"logging": {"level": "debug"}, "redis": {"password": "changed-secret"}}))
         log.debug("now", said="changed-secret")
     assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["now"]
     assert "changed-secret" not in out.getvalue()
@@ -115,3 +116,20 @@ def test_a_reader_that_does_not_read_holds_nobody_up_and_learns_how_much_it_miss
     missed = sum(line["count"] for line in lines if line["event"] == "log_lines_dropped")
     assert missed > 0
     assert missed + sum(line["event"] == "much" for line in lines) == 30_000
+
+
+def test_leaving_does_not_wait_for_a_reader_that_never_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    pipe = os.fdopen(writing, "w")
+    monkeypatch.setattr(sys, "stderr", pipe)
+    monkeypatch.setattr(ops_logging, "_CLOSE_S", 0.1)
+    with logging_to(Settings()):
+        for n in range(12_000):
+            log.info("much", n=n, filler="x" * 100)
+    os.close(reading)  # it ends its thread: what cannot be written is let go of
+    for thread in threading.enumerate():
+        if thread.name == "log-end":
+            thread.join(30)
+            assert not thread.is_alive()
+    with pytest.raises(BrokenPipeError):
+        pipe.close()

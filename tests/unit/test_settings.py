@@ -28,7 +28,7 @@ def read(config: Path, text: str, **overrides: Any) -> Settings:
     [
         ('[sensors]\nintervall = "1s"', "sensors.intervall: no such setting; did you mean 'interval'?"),
         ("[sensor]\nper_type = 1", "sensor: no such setting; did you mean 'sensors'?"),
-        ("[log]\nxyz = 1", "log.xyz: no such setting; known are level, format"),
+        ("[logging]\nxyz = 1", "logging.xyz: no such setting; known are level, format"),
         (
             '[topology.shards.salon]\nmastr = "h:1"',
             "topology.shards.salon.mastr: no such setting; did you mean 'master'?",
@@ -57,6 +57,12 @@ def read(config: Path, text: str, **overrides: Any) -> Settings:
             "redis-salon-master and redis-chambre1-master both have the address 127.0.0.1:6381; "
             "give one of them another in topology.shards.chambre1",
         ),
+        ("[startup.shards]\nkitchen = 'fail'", "startup.shards.kitchen: no such location"),
+        (
+            "[redis]\nretention = '9m'",
+            "redis.retention: 9m is less than two archive intervals: readings could be gone before they are archived; "
+            "set at least 10m, or a shorter archive.interval",
+        ),
         ("[redis]\npassword = 'a'\npassword_file = 'b'", "redis: set password or password_file, not both"),
         ("[influxdb]\ntoken = 'a'\ntoken_file = 'b'", "influxdb: set token or token_file, not both"),
         ("[sensors", "not valid TOML"),
@@ -73,7 +79,7 @@ def test_a_mistake_is_one_line_that_says_where_and_what(config: Path, text: str,
 
 def test_every_mistake_has_a_line(config: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        read(config, "[sensors]\nper_type = 0\n[log]\nlevl = 'info'\n[archive]\nbatch = 'many'\n")
+        read(config, "[sensors]\nper_type = 0\n[logging]\nlevl = 'info'\n[archive]\nbatch = 'many'\n")
     assert len(str(caught.value).splitlines()) == 3
 
 
@@ -201,3 +207,13 @@ def test_the_state_directory_is_the_setting_else_systemds_else_the_users(
 def test_addresses_may_be_names_and_ipv6(config: Path) -> None:
     settings = read(config, "[topology.address_map]\n'redis-salon-master:6379' = '[::1]:7000'")
     assert settings.topology.address_map["redis-salon-master:6379"] == Address("::1", 7000)
+
+
+def test_retention_may_be_short_where_there_is_no_archive(config: Path) -> None:
+    assert read(config, "[redis]\nretention = '10m'").redis.retention.total_seconds() == 600
+    assert read(config, "[redis]\nretention = '1s'\n[archive]\nsink = 'none'").archive.sink == "none"
+
+
+def test_settings_made_without_a_file_are_checked_as_a_whole_too() -> None:
+    with pytest.raises(ValueError, match=r"redis\.retention: 1m is less than two archive intervals"):
+        Settings.model_validate({"redis": {"retention": "1m"}})
