@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 import structlog
+from prometheus_client import Histogram
 
 from iotd import __version__
 from iotd.archive.sinks.choose import make_sink
@@ -23,7 +24,6 @@ from iotd.daemon.startup import require_shards
 from iotd.model.errors import IotdError, UsageError
 from iotd.model.roster import Roster
 from iotd.ops.control import ControlServer
-from iotd.ops.histogram import Histogram
 from iotd.ops.looplag import LoopLag
 from iotd.ops.memory import keep_trimmed, keep_what_is_there
 from iotd.ops.statedir import held

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
-from iotd.ops.histogram import Histogram
+from iotd.ops.histogram import loop_lag
 
 _EVERY_S = 0.25
 
@@ -15,14 +15,23 @@ class LoopLag:
 
     Attributes:
         seconds: how late, four times a second.
+        largest: of these since the last :meth:`take_largest`.
     """
 
     def __init__(self) -> None:
-        self.seconds = Histogram()
+        self.seconds = loop_lag()
+        self.largest = 0.0
 
     async def run(self) -> None:
         """Measures until cancelled."""
         while True:
             due = monotonic() + _EVERY_S
             await asyncio.sleep(_EVERY_S)
-            self.seconds.observe(max(0.0, monotonic() - due))
+            late = max(0.0, monotonic() - due)
+            self.seconds.observe(late)
+            self.largest = max(self.largest, late)
+
+    def take_largest(self) -> float:
+        """The largest lag since the last call, in seconds."""
+        largest, self.largest = self.largest, 0.0
+        return largest

@@ -65,6 +65,10 @@ async def together() -> AsyncIterator[Group]:
     outside while a task fails sees the cancellation, and does not go on. And a failure does not stay behind as a
     request to cancel the task that waits, because of which in Python 3.11.2, Debian 12's, no later
     :func:`asyncio.timeout` of that task would raise TimeoutError (python/cpython#102780).
+
+    The task groups of anyio 4.16, tried on 3.11.2 and 3.11.7, are free of that fault, and differ where it matters more:
+    they cancel a task anew at every await, so that closing a connection in its end is broken off; and who is cancelled
+    while a task fails gets the failure instead.
     """
     owner = asyncio.current_task()
     assert owner is not None

@@ -1,71 +1,46 @@
-"""ShardingSystem for scripts and notebooks: the same methods, which block."""
+"""Asynchronous methods that block, for scripts and notebooks: their event loop runs in a thread of its own."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import ExitStack
 from functools import wraps
 from inspect import signature
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
-from iotd.query.result import Readings
-from iotd.query.system import ShardingSystem
 
+class Closable(Protocol):
+    """What is closed at the end."""
+
+    async def close(self) -> None:
+        """Lets go of everything."""
+
+
+S = TypeVar("S", bound=Closable)
 T = TypeVar("T")
 P = ParamSpec("P")
+B = TypeVar("B", bound="Blocking[Any]")
 
 
-def _waiting(
-    method: Callable[Concatenate[ShardingSystem, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[BlockingShardingSystem, P], T]:
-    """The method that blocks, with the parameters and the docstring of the one that does not."""
-
-    @wraps(method)
-    def wait(self: BlockingShardingSystem, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._wait(method(self._system, *args, **kwargs))
-
-    return wait
-
-
-def _iterating(
-    method: Callable[Concatenate[ShardingSystem, P], AsyncIterator[Readings]],
-) -> Callable[Concatenate[BlockingShardingSystem, P], Iterator[Readings]]:
-    @wraps(method)
-    def iterate(self: BlockingShardingSystem, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[Readings]:
-        return self._each(method(self._system, *args, **kwargs))
-
-    # help() would show the asynchronous iterator that is wrapped
-    vars(iterate)["__signature__"] = signature(method).replace(return_annotation="Iterator[Readings]")
-    return iterate
-
-
-def _close(system: ShardingSystem, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    asyncio.run_coroutine_threadsafe(system.close(), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-
-
-class BlockingShardingSystem:
-    """A :class:`ShardingSystem` on an event loop in a thread of its own, so that it works in a notebook too.
-
-        with ShardingSystem.connect_sync() as system:
-            readings = system.query_location_data("salon", "temperature", "-1h")
+class Blocking(Generic[S]):
+    """Holds an object with asynchronous methods, and the thread with the event loop in which they run.
 
     Without ``with`` it is closed by :meth:`close`, or at the end of the program. Methods may be called from any thread.
     """
 
-    def __init__(self, system: ShardingSystem) -> None:
-        self._system = system
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="iotd queries", daemon=True)
-        self._thread.start()
-        # a notebook's is closed when it is let go of, or the program ends
-        self._closing = weakref.finalize(self, _close, system, self._loop, self._thread)
+    def __init__(self, wrapped: S) -> None:
+        # imported here: `iotd query`, which does not block, starts sooner without it
+        from anyio.from_thread import start_blocking_portal  # noqa: PLC0415
 
-    def __enter__(self) -> BlockingShardingSystem:
+        self._wrapped = wrapped
+        stack = ExitStack()
+        self._portal = stack.enter_context(start_blocking_portal(name="iotd queries"))
+        stack.callback(self._portal.call, wrapped.close)
+        # a notebook's is closed when it is let go of, or the program ends
+        self._closing = weakref.finalize(self, stack.close)
+
+    def __enter__(self: B) -> B:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,26 +51,52 @@ class BlockingShardingSystem:
         self._closing()
 
     def __repr__(self) -> str:
-        return repr(self._system).replace("<Sharding", "<BlockingSharding", 1)
+        return repr(self._wrapped).replace("<", "<Blocking", 1)
 
-    get_shards_status = _waiting(ShardingSystem.get_shards_status)
-    get_shard_distribution_metrics = _waiting(ShardingSystem.get_shard_distribution_metrics)
-    get_sensors = _waiting(ShardingSystem.get_sensors)
-    query_location_data = _waiting(ShardingSystem.query_location_data)
-    query_by_unit_measure = _waiting(ShardingSystem.query_by_unit_measure)
-    stream_location_data = _iterating(ShardingSystem.stream_location_data)
-    stream_by_unit_measure = _iterating(ShardingSystem.stream_by_unit_measure)
+    def wait(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What ``work`` returns, or raises."""
+        return self._portal.call(work)
 
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+    def each(self, chunks: AsyncIterator[T]) -> Iterator[T]:
+        """What ``chunks`` yields; it is closed when the loop over it is left."""
 
-    def _each(self, chunks: AsyncIterator[Readings]) -> Iterator[Readings]:
-        async def following() -> Readings | None:
-            return await anext(chunks, None)
+        async def following() -> tuple[T] | None:
+            try:
+                return (await anext(chunks),)
+            except StopAsyncIteration:
+                return None
 
         try:
-            while (chunk := self._wait(following())) is not None:
-                yield chunk
+            while (found := self.wait(following)) is not None:
+                yield found[0]
         finally:
             if (aclose := getattr(chunks, "aclose", None)) is not None:
-                self._wait(aclose())
+                self.wait(aclose)
+
+
+def waiting(
+    method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Blocking[S], P], T]:
+    """The method that blocks, with the parameters and the docstring of the one that does not."""
+
+    @wraps(method)
+    def wait(self: Blocking[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.wait(lambda: method(self._wrapped, *args, **kwargs))
+
+    return wait
+
+
+def iterating(
+    method: Callable[Concatenate[S, P], AsyncIterator[T]],
+) -> Callable[Concatenate[Blocking[S], P], Iterator[T]]:
+    """The same for a method that gives an asynchronous iterator."""
+
+    @wraps(method)
+    def iterate(self: Blocking[S], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return self.each(method(self._wrapped, *args, **kwargs))
+
+    # help() would show the asynchronous iterator that is wrapped
+    wanted = signature(method)
+    annotation = wanted.replace(return_annotation=str(wanted.return_annotation).removeprefix("Async"))
+    vars(iterate)["__signature__"] = annotation
+    return iterate

@@ -1,4 +1,8 @@
-"""What a query returns: readings as arrays, who answered for each location, and what may be missing."""
+"""What a query returns: readings as arrays, who answered for each location, and what may be missing.
+
+The package's one import in a circle is here: pictures are made of readings and import this module, and for the sake of
+``readings.chart()`` in a notebook :meth:`Readings.chart` and :meth:`Readings.draw` import them when they are called.
+"""
 
 from __future__ import annotations
 
@@ -190,7 +194,7 @@ class Readings(Sequence[Reading]):
 
     def chart(self, width: int = 100, height: int = 24, *, colour: bool = False) -> str:
         """A chart for the terminal, so many columns wide and rows high."""
-        from iotd.query.pictures.terminal import chart  # noqa: PLC0415
+        from iotd.query.pictures.terminal import chart  # noqa: PLC0415  # see above
 
         return chart(self, width, height, colour=colour)
 
@@ -200,7 +204,7 @@ class Readings(Sequence[Reading]):
         Raises:
             UsageError: matplotlib is not installed, or the file can't be written.
         """
-        from iotd.query.pictures.png import draw  # noqa: PLC0415
+        from iotd.query.pictures.png import draw  # noqa: PLC0415  # see above
 
         draw(self, Path(to) if isinstance(to, str) else to, form)
 

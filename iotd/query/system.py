@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from iotd.config import Settings, load
 from iotd.config.topology import topology
@@ -16,6 +16,7 @@ from iotd.model.series import Series
 from iotd.query import stream
 from iotd.query.aggregate import aggregation
 from iotd.query.archives import Archive, open_archive
+from iotd.query.blocking import Blocking, iterating, waiting
 from iotd.query.distribution import Distribution, distribution
 from iotd.query.engine import Query
 from iotd.query.marks import Marks, read_marks
@@ -24,9 +25,6 @@ from iotd.query.result import Readings, concatenate
 from iotd.query.shard import ShardSource
 from iotd.query.status import ShardsStatus, shards_status
 from iotd.query.times import Time, local, parse_bucket, parse_range, parse_time
-
-if TYPE_CHECKING:
-    from iotd.query.blocking import BlockingShardingSystem
 
 
 class ShardingSystem:
@@ -64,8 +62,6 @@ class ShardingSystem:
         Raises:
             ConfigError: the configuration is wrong.
         """
-        from iotd.query.blocking import BlockingShardingSystem  # noqa: PLC0415  # which imports this module
-
         return BlockingShardingSystem(cls.connect(config, **overrides))
 
     async def __aenter__(self) -> ShardingSystem:
@@ -241,3 +237,21 @@ class ShardingSystem:
         rosters = (Roster.of(at, simulated.types, simulated.per_type, types) for at in what.locations)
         sensors = [sensor for roster in rosters for sensor in roster if sensor in what]
         return Query(what, first, stop, shards=shards, archive=archive, marks=marks, sensors=sensors, types=types)
+
+
+class BlockingShardingSystem(Blocking[ShardingSystem]):
+    """A :class:`ShardingSystem` on an event loop in a thread of its own, so that it works in a notebook too.
+
+        with ShardingSystem.connect_sync() as system:
+            readings = system.query_location_data("salon", "temperature", "-1h")
+
+    Without ``with`` it is closed by :meth:`close`, or at the end of the program. Methods may be called from any thread.
+    """
+
+    get_shards_status = waiting(ShardingSystem.get_shards_status)
+    get_shard_distribution_metrics = waiting(ShardingSystem.get_shard_distribution_metrics)
+    get_sensors = waiting(ShardingSystem.get_sensors)
+    query_location_data = waiting(ShardingSystem.query_location_data)
+    query_by_unit_measure = waiting(ShardingSystem.query_by_unit_measure)
+    stream_location_data = iterating(ShardingSystem.stream_location_data)
+    stream_by_unit_measure = iterating(ShardingSystem.stream_by_unit_measure)

@@ -10,13 +10,14 @@ from time import monotonic
 from typing import Any
 
 import structlog
+from prometheus_client import Histogram
 
 from iotd.config.tree import Tree
 from iotd.config.values import Address
 from iotd.model.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
 from iotd.model.roster import Roster
 from iotd.model.series import Series
-from iotd.ops.histogram import Histogram
+from iotd.ops.histogram import write_latency
 from iotd.ops.outage import Outage
 from iotd.ops.tasks import together
 from iotd.pipeline.deadletter import DeadLetters
@@ -62,7 +63,7 @@ class WriterStats:
     replayed: int = 0
     accepted_at: float | None = None
     node: Address | None = None
-    latency: Histogram = field(default_factory=Histogram)
+    latency: Histogram = field(default_factory=write_latency)
     outage: Outage = field(default_factory=Outage)
 
 

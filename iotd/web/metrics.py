@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)  # fmt: skip
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from iotd.ops.histogram import Histogram
 from iotd.shards.service import ShardState
 from iotd.web.state import DaemonState, Watched
 
@@ -48,13 +54,9 @@ class _Collector(Collector):
         yield from _of_readings(state)
         yield from _of_shards(state)
         yield from _of_archive(state, self._daemon.newest())
-        yield _histogram(
-            "iotd_write_latency_seconds",
-            "From sending a batch to a shard to the last of its replies.",
-            self._daemon.latencies(),
-        )
-        lag = self._daemon.loop_lag.seconds
-        yield _histogram("iotd_loop_lag_seconds", "How much later than asked the event loop ran a timer.", lag)
+        yield from _histogram({("shard", name): one for name, one in self._daemon.latencies().items()})
+        lag = self._daemon.loop_lag
+        yield from _histogram({None: lag.seconds})
         yield _gauge("iotd_loop_lag_max_seconds", "The largest loop lag since the last scrape.", lag.take_largest())
 
 
@@ -191,11 +193,14 @@ def _metric(
     return metric
 
 
-def _histogram(name: str, text: str, found: Histogram | dict[str, Histogram]) -> Metric:
-    by_shard = isinstance(found, dict)
-    family = HistogramMetricFamily(name, text, labels=["shard"] if by_shard else [])
-    for labels, histogram in [([n], h) for n, h in found.items()] if isinstance(found, dict) else [([], found)]:
-        counts = histogram.cumulative
-        buckets = [(str(bound), float(n)) for bound, n in zip((*histogram.bounds, "+Inf"), counts, strict=True)]
-        family.add_metric(labels, buckets, histogram.sum)
-    return family
+def _histogram(found: Mapping[tuple[str, str] | None, Histogram]) -> Iterator[Metric]:
+    """One family of histograms that have the same name, each with its label."""
+    family: Metric | None = None
+    for label, histogram in found.items():
+        for one in histogram.collect():
+            family = family or Metric(one.name, one.documentation, one.type)
+            for sample in one.samples:
+                if not sample.name.endswith("_created"):  # no other metric of ours says when it began
+                    family.add_sample(sample.name, dict([label] if label else []) | sample.labels, sample.value)
+    if family is not None:
+        yield family

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from prometheus_client import Histogram
+
 from iotd.archive.archiver import ArchiveStatus
 from iotd.config import Settings
-from iotd.ops.histogram import Histogram
 from iotd.ops.looplag import LoopLag
 from iotd.shards.moves import Move
 from iotd.shards.reader import ShardReader

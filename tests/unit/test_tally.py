@@ -1,11 +1,10 @@
-"""The tally and the histogram: exact where it matters, bounded always."""
+"""The tally: exact where it matters, bounded always."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iotd.ops.histogram import Histogram
 from iotd.pipeline.tally import Tally
 
 
@@ -30,13 +29,3 @@ def test_a_long_outage_takes_no_more_memory_and_counts_right_at_its_end() -> Non
     assert 150_003 - 120_000 <= tally.ahead <= 150_003 - 110_000
     tally.move(50_001)
     assert (tally.ahead, tally.passed) == (0, 150_003)
-
-
-def test_a_histogram_counts_each_value_under_every_bound_it_does_not_exceed() -> None:
-    histogram = Histogram((1.0, 2.0))
-    for value in (0.5, 1.0, 1.5, 7.0):
-        histogram.observe(value)
-    assert histogram.cumulative == [2, 3, 4]
-    assert histogram.sum == 10.0
-    assert histogram.take_largest() == 7.0
-    assert histogram.take_largest() == 0.0

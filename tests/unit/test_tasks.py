@@ -195,3 +195,26 @@ async def test_one_task_may_be_ended_and_the_others_go_on() -> None:
         other = group.create_task(asyncio.sleep(0.01, "done"))
         one.cancel()
     assert other.result() == "done"
+
+
+async def test_what_a_task_does_in_its_end_is_cancelled_only_once() -> None:
+    """A connection is closed there, and that takes an await; anyio's task groups cancel it again."""
+    done: list[str] = []
+
+    async def cleans_up() -> None:
+        try:
+            await forever()
+        finally:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
+            done.append("cleaned up")
+
+    async def work() -> None:
+        async with together() as group:
+            group.create_task(cleans_up())
+            await asyncio.sleep(0)
+            group.create_task(fails(ShardUnavailable("gone")))
+
+    with pytest.raises(ShardUnavailable):
+        await work()
+    assert done == ["cleaned up"]
