@@ -35,6 +35,7 @@ class TypeRow(Section):
     """A sensor type of one's own, as a row of ``iotd/model/types.toml``."""
 
     unit: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    title: str = ""
     symbol: str = ""
     kind: Kind = "gauge"
     range: tuple[float, float] = (-1e15, 1e15)

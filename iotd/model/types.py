@@ -17,6 +17,7 @@ class SensorType:
 
     name: str
     unit: str
+    title: str = ""
     symbol: str = ""
     kind: Kind = "gauge"
     range: tuple[float, float] = (-1e15, 1e15)
@@ -28,10 +29,9 @@ class SensorType:
     aliases: tuple[str, ...] = ()
     unit_aliases: tuple[str, ...] = ()
 
-    @property
-    def title(self) -> str:
-        """The name as people read it: ``Air quality``."""
-        return self.name.replace("_", " ").capitalize()
+    def __post_init__(self) -> None:
+        if not self.title:
+            object.__setattr__(self, "title", self.name.replace("_", " ").capitalize())
 
     @property
     def shown_unit(self) -> str:

@@ -10,6 +10,7 @@ from time import monotonic
 from iotd.config import Settings
 from iotd.model.errors import IotdError
 from iotd.model.series import Series
+from iotd.model.types import Types
 from iotd.shards.reader import ShardReader
 
 _WINDOW_MS = 600_000
@@ -59,6 +60,7 @@ class Room:
         self.view = RoomView()
         self._reader = reader
         self._now_ms = now_ms
+        self._types = settings.known_types
         interval = round(settings.sensors.interval.total_seconds() * 1000)
         # whole multiples of the interval, so that each bucket has as many readings
         self._bucket = max(interval, -(-_WINDOW_MS // _POINTS // interval) * interval)
@@ -68,7 +70,7 @@ class Room:
         """Brings :attr:`view` up to date, as far as the shard answers in time."""
         try:
             async with asyncio.timeout(_LIMIT_S):
-                self.view.readings = _readings(await self._reader.latest())
+                self.view.readings = _readings(await self._reader.latest(), self._types)
                 if monotonic() - self._charted >= _CHART_EVERY_S:
                     first = (self._now_ms() - self._bucket * _POINTS) // self._bucket * self._bucket
                     self.view.charts = await self._reader.by_type(first, self._bucket)
@@ -80,9 +82,11 @@ class Room:
         await self._reader.close()
 
 
-def _readings(latest: dict[Series, tuple[int, float]]) -> list[Reading]:
+def _readings(latest: dict[Series, tuple[int, float]], types: Types) -> list[Reading]:
     found = []
-    for kind in dict.fromkeys(sensor.type for sensor in sorted(latest)):
+    place = {name: i for i, name in enumerate(types)}
+    kinds = {sensor.type for sensor in latest}
+    for kind in sorted(kinds, key=lambda kind: (place.get(kind, len(place)), kind)):
         of_kind = {sensor: sample for sensor, sample in latest.items() if sensor.type == kind}
         if not of_kind:
             continue

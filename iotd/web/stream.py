@@ -10,6 +10,7 @@ from time import monotonic
 from aiohttp import web
 
 from iotd.config.topology import topology
+from iotd.model.types import Kind, SensorType
 from iotd.ops.control import to_json
 from iotd.shards.moves import Move
 from iotd.web.health import Health, health
@@ -34,11 +35,28 @@ class RoomNow:
 
 
 @dataclass(frozen=True, slots=True)
+class TypeShown:
+    """How the page shows the values of a type; the meaning of each is in ``iotd/model/types.toml``."""
+
+    title: str
+    symbol: str
+    kind: Kind
+    decimals: int
+    span: float
+    colour: str
+
+    @classmethod
+    def of(cls, row: SensorType) -> TypeShown:
+        return cls(row.title, row.shown_unit, row.kind, row.decimals, row.span, row.colour)
+
+
+@dataclass(frozen=True, slots=True)
 class Now:
-    """Everything the page shows but the charts; ``now`` in ms."""
+    """Everything the page shows but the charts; ``now`` in ms, ``types`` those of the readings."""
 
     now: int
     interval: int
+    types: dict[str, TypeShown]
     daemon: DaemonState
     health: Health
     rooms: list[RoomNow]
@@ -121,9 +139,11 @@ class Stream:
         moves = self._daemon.moves()
         whole = topology(settings)
         shards = [whole.shard(s.location) for s in state.shards]
+        seen = {reading.type: reading.unit for room in self._rooms.values() for reading in room.view.readings}
         return Now(
             now=self._daemon.now_ms(),
             interval=round(settings.sensors.interval.total_seconds() * 1000),
+            types={name: TypeShown.of(settings.known_types.row(name, unit)) for name, unit in seen.items()},
             daemon=state,
             health=health(state, settings),
             rooms=[

@@ -44,7 +44,9 @@ async def test_the_page_follows_a_failover_without_anyone_touching_it(fresh_syst
                 "replica": "replica",
             }
             assert await page.ask(f"{ROOM}.querySelector('.sentinels').textContent.includes('3 of 3')")
-            assert 15 < float(await page.ask(f"{ROOM}.querySelector('.temperature .number').textContent")) < 30
+            assert (
+                15 < float(await page.ask(f"{ROOM}.querySelector('[data-type=temperature] .number').textContent")) < 30
+            )
             shown = await page.ask("document.getElementById('fact-confirmed').textContent")
             await page.becomes(f"document.getElementById('fact-confirmed').textContent !== '{shown}'")
             # during
@@ -120,6 +122,64 @@ async def test_the_page_fits_every_screen_reads_well_in_light_and_dark_and_works
             tree = await page.call("Accessibility.getFullAXTree")
             unnamed = [n["role"]["value"] for n in tree["nodes"] if _needs_name(n) and not n["name"]["value"]]
             assert unnamed == []
+            assert page.errors == []
+        assert await daemon.stop() == 0
+
+
+TEN = (
+    *("temperature", "humidity", "air_quality", "pressure", "co2", "illuminance"),
+    *("energy", "water", "contact", "radon"),
+)
+RADON = {"unit": "bq_per_m3", "symbol": "Bq/m³", "title": "Radon gas", "colour": "#0f766e", "decimals": 2, "span": 20.0}
+# what would lie over something else: a value over its chart, a number of the axis over the line or outside of the card
+OVERLAPS = """
+[...document.querySelectorAll('.measure')].filter((m) => {
+  const box = (s) => m.querySelector(s).getBoundingClientRect();
+  const line = box('svg'), cell = m.getBoundingClientRect();
+  const texts = ['h3', '.value', '.spread'].map((s) => { const r = document.createRange(); r.selectNodeContents(m.querySelector(s)); return r.getBoundingClientRect(); });
+  const axes = ['.axis.high', '.axis.low'].map(box);
+  return texts.some((t) => t.right > line.left + 1) || axes.some((a) => a.left < line.right - 1 || a.right > cell.right + 1) || line.width < 60;
+}).map((m) => m.dataset.type)
+"""  # noqa: E501
+
+
+async def test_a_room_of_ten_types_shows_each_as_its_row_says_and_fits_every_screen(fresh_system: FreshSystem) -> None:
+    system = fresh_system(
+        ("salon", "cuisine"),
+        sensors={"types": list(TEN), "per_type": 2, "interval": "200ms"},
+        types={"radon": RADON},
+    )
+    http = system.settings.http
+    with running_daemon(system.settings) as daemon:
+        await daemon.running()
+        async with chromium() as page:
+            await page.open(f"http://{http.host}:{http.port}/")
+            await page.becomes("document.querySelectorAll('.chart .mean[d]').length === 20")
+
+            async def said(kind: str, what: str) -> str:
+                room = "document.querySelector('[data-location=salon]')"
+                return str(await page.ask(f"{room}.querySelector('[data-type={kind}] {what}').textContent"))
+
+            shown = await page.ask(
+                "[...document.querySelectorAll('[data-location=salon] .measure')].map((m) => m.dataset.type)"
+            )
+            assert set(shown) == set(TEN)
+            assert [await said("radon", what) for what in ("h3", ".unit")] == ["Radon gas", "Bq/m³"]
+            assert len((await said("radon", ".number")).partition(".")[2]) == 2
+            assert [await said("co2", what) for what in ("h3", ".unit")] == ["CO₂", "ppm"]
+            assert "." not in await said("co2", ".number")
+            assert (await said("contact", ".number")).endswith("of 2")
+            await page.becomes("document.querySelector('[data-type=energy] .spread').textContent.startsWith('+')")
+            stroke = "getComputedStyle(document.querySelector('[data-type=radon] .mean')).stroke"
+            assert await page.ask(stroke) == "rgb(15, 118, 110)"
+            await page.ask("document.querySelector('.each').open = true")
+            await page.becomes("document.querySelectorAll('.each li').length === 20")
+            for width in (360, 400, 900, 1400, 2560):
+                for dark in (False, True):
+                    await page.size(width, 1000, dark=dark)
+                    assert await page.ask("document.documentElement.scrollWidth <= innerWidth"), width
+                    assert await page.ask(OVERLAPS) == [], width
+                    assert await page.ask(POOR_CONTRAST) == [], (width, dark)
             assert page.errors == []
         assert await daemon.stop() == 0
 

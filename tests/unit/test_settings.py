@@ -41,6 +41,15 @@ def read(config: Path, text: str, **overrides: Any) -> Settings:
         ("[sensors]\ntypes = []", "sensors.types: name at least one sensor type"),
         ("[sensors]\ntypes = ['radon']", "unknown sensor type 'radon'; known are temperature"),
         ("[sensors]\ntypes = ['humidity', 'humidity']", "sensors.types: a sensor type is named twice"),
+        ("[types.radon]\nunit = 'bq'\nrange = [5, 5]", "types.radon.range: the first value must be smaller"),
+        (
+            "[types.radon]\nunit = 'bq'\nrange = [0, 10]\nsimulated = [5, 20]",
+            "types.radon: simulated: the values of a gauge must lie within 0 and 10, the smaller one first",
+        ),
+        (
+            "[types.strokes]\nunit = 'stroke'\nkind = 'counter'\nsimulated = [0, 20]",
+            "types.strokes: simulated: the values of a counter must be above 0, the smaller one first",
+        ),
         ("[sentinel]\npoll_interval = 0", "sentinel.poll_interval: must be 1ms at least"),
         ("[sentinel]\nquorum = 4", "sentinel.quorum: Input should be less than or equal to 3"),
         ("[queue]\nmemory = 'much'", "queue.memory: could not parse value and unit"),

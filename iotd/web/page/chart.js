@@ -3,8 +3,6 @@
 
 const NS = "http://www.w3.org/2000/svg";
 const W = 300, H = 70, RIGHT = 3, TOP = 4, BOTTOM = 4;
-// a sensor at rest must not look like one in turmoil: the least that the axis spans
-const LEAST = { temperature: 1, humidity: 3, air_quality: 10 };
 
 function make(name, attributes = {}, parent = null) {
   const element = document.createElementNS(NS, name);
@@ -14,9 +12,11 @@ function make(name, attributes = {}, parent = null) {
 }
 
 export class Chart {
-  /** tell(text or null): what the cursor is on. format(value), clock(ms): as text. */
-  constructor(host, { type, label, format, clock, tell }) {
-    this.type = type;
+  /** span: the least that the axis spans, as a sensor at rest must not look like one in turmoil.
+      tell(text or null): what the cursor is on. format(value), clock(ms): as text. */
+  constructor(host, { kind, span, label, format, clock, tell }) {
+    this.kind = kind;
+    this.span = span;
     this.label = label;
     this.format = format;
     this.clock = clock;
@@ -44,16 +44,22 @@ export class Chart {
     svg.addEventListener("keydown", (e) => this.key(e));
   }
 
+  /** Milliseconds from the first point to the last. */
+  get length() { return this.points.length ? this.points.at(-1)[0] - this.points[0][0] : 0; }
+
   draw(points, bucket, now, moves) {
-    this.points = points;
+    this.points = this.kind === "counter" ? growth(points) : points;
+    points = this.points;
     this.bucket = bucket;
     this.moves = moves;
     if (!points.length) return;
     this.end = Math.max(now, points.at(-1)[0] + bucket);
     this.begin = this.end - 120 * bucket;
     let low = Math.min(...points.map((p) => p[2])), high = Math.max(...points.map((p) => p[3]));
-    const lacks = (LEAST[this.type] ?? 1) - (high - low);
-    if (lacks > 0) { low -= lacks / 2; high += lacks / 2; }
+    const lacks = this.span - (high - low);
+    if (lacks > 0 && this.kind === "counter") high += lacks;
+    else if (lacks > 0) { low -= lacks / 2; high += lacks / 2; }
+    if (this.kind === "state") [low, high] = [0, 1];
     this.lowest = low;
     this.highest = high;
     let mean = "", band = "";
@@ -128,6 +134,15 @@ function label_(host, name) {
   span.ariaHidden = "true";
   host.append(span);
   return span;
+}
+
+/** Of a counter: what was added since the first point; the meters of several sensors have nothing else in common. */
+function growth(points) {
+  let added = 0;
+  return points.map((p, i) => {
+    if (i) added += Math.max(0, p[1] - points[i - 1][1]);
+    return [p[0], added, added, added];
+  });
 }
 
 function* runs(points, bucket) {

@@ -3,14 +3,13 @@
 
 import { Chart } from "/chart.js";
 
-const NAMES = { temperature: "Temperature", humidity: "Humidity", air_quality: "Air quality" };
-const UNITS = { celsius: "°C", percent: "%", aqi: "AQI" };
-const DIGITS = { temperature: 1, humidity: 1, air_quality: 0 };
 const STALE_MS = 10_000;
 
 const $ = (id) => document.getElementById(id);
 const rooms = new Map();
 let rate = null, shown = null;
+// how values of each type are shown: title, symbol, kind, decimals, span, colour
+let types = {};
 
 // ── text ──
 
@@ -41,7 +40,17 @@ function duration(seconds) {
   return parts.slice(0, 2).join(" ");
 }
 
-function value(type, number) { return number.toFixed(DIGITS[type] ?? 2); }
+function value(type, number) {
+  const { decimals } = types[type];
+  return number.toLocaleString(undefined, { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+}
+
+/** A value in a chart: of a state the share of sensors that are on, of a counter what was added. */
+function charted(type, number) {
+  const { kind } = types[type];
+  if (kind === "state") return `${Math.round(100 * number)} %`;
+  return `${kind === "counter" ? "+" : ""}${value(type, number)}`;
+}
 
 function set(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -87,6 +96,11 @@ class Room {
     set(this.find(".pill"), text);
     this.moves = view.moves.map((m) => Date.parse(m.at));
     for (const reading of view.readings) this.measure(reading).show(reading, now);
+    for (const [type, measure] of this.measures) {
+      if (!view.readings.some((r) => r.type === type)) { measure.box.remove(); this.measures.delete(type); }
+    }
+    // a room with many kinds of sensors takes more of the screen
+    this.card.dataset.kinds = view.readings.length > 4 ? "many" : "few";
     this.sensors(view.readings);
     this.servers(shard, view);
   }
@@ -101,16 +115,19 @@ class Room {
     this.find(".each").hidden = !listed.length;
     if (!this.find(".each").open) return;
     const body = this.find(".each tbody");
-    const rows = listed.map((r) => [NAMES[r.type] ?? r.type, ...Object.entries(r.sensors).map(([, v]) => value(r.type, v))]);
-    while (body.children.length > rows.length) body.lastElementChild.remove();
-    rows.forEach(([title, ...cells], i) => {
+    while (body.children.length > listed.length) body.lastElementChild.remove();
+    listed.forEach((reading, i) => {
       let row = body.children[i];
-      if (!row) { body.append((row = document.createElement("tr"))); row.append(Object.assign(document.createElement("th"), { scope: "row" })); }
-      set(row.firstElementChild, title);
-      while (row.children.length - 1 > cells.length) row.lastElementChild.remove();
-      cells.forEach((cell, k) => {
-        if (!row.children[k + 1]) row.append(document.createElement("td"));
-        set(row.children[k + 1], cell);
+      if (!row) {
+        body.append((row = document.createElement("tr")));
+        row.append(Object.assign(document.createElement("th"), { scope: "row" }), document.createElement("td"));
+        row.lastElementChild.append(document.createElement("ul"));
+      }
+      set(row.firstElementChild, types[reading.type].title);
+      list(row.querySelector("ul"), Object.entries(reading.sensors), (item, [id, number]) => {
+        if (!item.children.length) item.append(document.createElement("small"), document.createElement("span"));
+        set(item.firstElementChild, id);
+        set(item.lastElementChild, value(reading.type, number));
       });
     });
   }
@@ -162,19 +179,20 @@ class Room {
 class Measure {
   constructor(room, reading) {
     const box = $("measure-template").content.firstElementChild.cloneNode(true);
-    box.classList.add(reading.type);
+    const { title, symbol, kind, span, colour } = types[reading.type];
+    box.dataset.type = reading.type;
+    box.style.setProperty("--colour", colour);
     this.box = box;
-    const name = NAMES[reading.type] ?? reading.type;
-    const unit = UNITS[reading.unit] ?? reading.unit;
-    set(box.querySelector("h3"), name);
-    set(box.querySelector(".unit"), unit);
+    set(box.querySelector("h3"), title);
+    set(box.querySelector(".unit"), symbol);
     this.number = box.querySelector(".value .number");
     this.spread = box.querySelector(".spread");
     this.told = null;
     this.chart = new Chart(box.querySelector(".chart"), {
-      type: reading.type,
-      label: `${name} in ${room.location.replaceAll("_", " ")}`,
-      format: (v) => value(reading.type, v),
+      kind,
+      span,
+      label: `${title} in ${room.location.replaceAll("_", " ")}`,
+      format: (v) => charted(reading.type, v),
       clock,
       tell: (text) => { this.told = text; this.note(); },
     });
@@ -183,15 +201,22 @@ class Measure {
   }
 
   show(reading, now) {
-    set(this.number, value(reading.type, reading.value));
-    this.number.title = reading.count > 1 ? `mean of ${count(reading.count)} sensors` : "";
+    const { kind } = types[reading.type];
+    const text = kind === "state" ? `${Math.round(reading.value * reading.count)} of ${reading.count}` : value(reading.type, reading.value);
+    set(this.number, text);
+    this.box.classList.toggle("long", kind === "state" || text.length > 6);
+    this.number.title = reading.count > 1 && kind !== "state" ? `mean of ${count(reading.count)} sensors` : "";
     const age = now.now - reading.at;
     const stale = age > Math.max(STALE_MS, 3 * now.interval);
     this.box.classList.toggle("stale", stale);
-    this.text = stale
-      ? `${duration(age / 1000)} ago`
-      : reading.count > 1 ? `${value(reading.type, reading.low)} – ${value(reading.type, reading.high)}` : "";
+    this.text = stale ? `${duration(age / 1000)} ago` : this.spreads(reading, kind);
     this.note();
+  }
+
+  spreads(reading, kind) {
+    if (kind === "counter") return this.chart.points.length ? `${charted(reading.type, this.chart.points.at(-1)[1])} in ${duration(this.chart.length / 1000)}` : "";
+    if (reading.count < 2 || kind === "state") return "";
+    return `${value(reading.type, reading.low)} – ${value(reading.type, reading.high)}`;
   }
 
   note() {
@@ -318,6 +343,7 @@ function connect() {
   const source = new EventSource("/events");
   source.addEventListener("now", (e) => {
     shown = JSON.parse(e.data);
+    types = shown.types;
     $("offline").hidden = true;
     show(shown);
     document.body.dataset.live = "yes";
