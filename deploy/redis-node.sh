@@ -84,7 +84,7 @@ start_redis() {
         break
       fi
     done
-    # the append-only file is what WAITAOF, and so the daemon's fence, stands on
+    # the append-only file is what WAITAOF, and so the daemon's checkpoint, stands on
     echo "appendonly yes"
     echo "appendfsync everysec"
     echo 'save ""'

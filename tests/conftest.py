@@ -110,7 +110,7 @@ def each_system(
             first,
             ["salon"],
             stack=stack,
-            archive={"sink": "auto"},
+            archive={"store": "auto"},
             sensors={"interval": "100ms"},
         )
         running = start_system(settings)

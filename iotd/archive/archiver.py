@@ -8,31 +8,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from iotd.archive.comparer import Verdict
+from iotd.archive.base import Catalogue, Log, Shard
+from iotd.archive.compare import Comparison
 from iotd.archive.delivery import Delivery
-from iotd.archive.horizon import Loss
-from iotd.archive.location import Keeper, LocationArchive, Pass
+from iotd.archive.pass_ import Pass
 from iotd.archive.rejects import Rejects, Retried, dead_letters
-from iotd.archive.sinks.base import Sink
-from iotd.archive.watermarks import Watermarks
+from iotd.archive.retention import Loss
+from iotd.archive.scheduler import LocationArchive
+from iotd.archive.state import ArchiveState
 from iotd.config import Settings
+from iotd.log.budget import Budget
 from iotd.model.errors import UsageError
 from iotd.ops.tasks import together
-from iotd.pipeline.budget import Budget
 from iotd.shards.reader import ShardReader
+from iotd.stores.base import Store
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class LocationStatus:
-    """How far one location is: of its :class:`LocationArchive`, its :class:`Verdict` and its :class:`Horizon`.
+    """How far one location is: of its :class:`LocationArchive`, its :class:`Comparison` and its :class:`Retention`.
 
     Attributes:
         unverified: why shard and archive can't be compared at present.
-        waiting: readings that waited for the archive when the last pass began and are not all archived yet.
-        left_ms: time until the shard drops the oldest of them.
-        lost: what retention took before the archive had it, ever.
+        waiting: readings of the log that are not archived yet, while passes fail.
+        left_ms: time until the shard drops the oldest of them; what the log has of them is archived all the same.
+        lost: what retention took before the archive had it, and no log has, ever.
+        proven: readings of the log that were found in the archive since the daemon's start.
+        repaired_in_shard: of those, how many the shard had lost or altered, and was given again.
+        restored: readings that only the archive had, written back into the shard since then.
     """
 
     watermark: int | None
@@ -44,6 +49,9 @@ class LocationStatus:
     waiting: int
     left_ms: int | None
     lost: list[Loss]
+    proven: int = 0
+    repaired_in_shard: int = 0
+    restored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +59,14 @@ class ArchiveStatus:
     """How the archive is.
 
     Attributes:
-        sink: which store, None when there is none.
+        store: which one it is, None when there is none.
         archived: points acknowledged since the daemon's start.
         rejected: points in the dead-letter file since then.
-        trouble: why the sink takes nothing at present.
+        trouble: why the store takes nothing at present.
         retries: writes since then that were not taken, and were or will be tried again.
     """
 
-    sink: str | None
+    store: str | None
     archived: int = 0
     rejected: int = 0
     trouble: str | None = None
@@ -67,45 +75,61 @@ class ArchiveStatus:
 
 
 class Archiver:
-    """Runs a :class:`LocationArchive` per location; they share the sink, its slots and the memory."""
+    """Runs a :class:`LocationArchive` per location; they share the store, its slots and the memory."""
 
     def __init__(
         self,
         settings: Settings,
         *,
         readers: Mapping[str, ShardReader],
-        sink: Sink | None,
-        watermarks: Watermarks,
+        store: Store | None,
+        state: ArchiveState,
         budget: Budget,
-        keeper: Keeper,
-        state: Path,
+        log: Log,
+        log_limit: int,
+        catalogue: Catalogue,
+        services: Mapping[str, Shard],
+        state_dir: Path,
     ) -> None:
-        """Makes the sink known to the watermarks, so that from now on no late reading passes it unnoticed."""
+        """Makes the store known to the state, so that from now on no late reading passes it unnoticed.
+
+        Args:
+            readers: by location, each of its own; the archiver closes them.
+            store: None: nothing is archived.
+            log_limit: bytes that a partition of the log may hold.
+            services: by location, those of ``readers`` at least.
+
+        Raises:
+            ArchiveUnavailable: the state can't be written.
+        """
         self._delivery: Delivery | None = None
         self._locations: dict[str, LocationArchive] = {}
-        if sink is None:
+        if store is None:
             return
-        watermarks.use(sink.identity)
+        state.use(store.identity)
         self._delivery = Delivery(
-            sink,
-            Rejects(sink, dead_letters(state), watermarks),
+            store,
+            Rejects(store, dead_letters(state_dir), state),
             in_flight=settings.archive.in_flight,
             batch=settings.archive.batch,
         )
         self._locations = {
             location: LocationArchive(
                 reader,
+                log=log,
+                log_limit=log_limit,
+                catalogue=catalogue,
+                shard=services[location],
                 delivery=self._delivery,
-                watermarks=watermarks,
+                state=state,
                 budget=budget,
-                keeper=keeper,
                 settings=settings,
             )
             for location, reader in readers.items()
         }
 
     async def run(self) -> None:
-        """Archives until cancelled; returns at once when there is no sink.
+        """Archives until cancelled; returns at once when there is no store.
 
         Raises:
             IotdError: one that is not retriable.
@@ -124,7 +148,7 @@ class Archiver:
         """
         return await self._each(lambda archive: archive.cycle())
 
-    async def verify(self, *, deep: bool, repair: bool) -> dict[str, Verdict]:
+    async def verify(self, *, deep: bool, repair: bool) -> dict[str, Comparison]:
         """Compares shards and archive, by location.
 
         Raises:
@@ -139,12 +163,12 @@ class Archiver:
             ArchiveError: not now.
         """
         if self._delivery is None:
-            raise UsageError("there is no archive: archive.sink is none")
+            raise UsageError("there is no archive: archive.store is none")
         return await self._delivery.rejects.retry()
 
     async def _each(self, do: Callable[[LocationArchive], Awaitable[T]]) -> dict[str, T]:
         if not self._locations:
-            raise UsageError("there is no archive: archive.sink is none")
+            raise UsageError("there is no archive: archive.store is none")
         tasks = {location: asyncio.ensure_future(do(archive)) for location, archive in self._locations.items()}
         await asyncio.gather(*tasks.values(), return_exceptions=True)
         return {location: task.result() for location, task in tasks.items()}
@@ -155,23 +179,28 @@ class Archiver:
         if self._delivery is None:
             return ArchiveStatus(None)
         return ArchiveStatus(
-            sink=self._delivery.sink.identity,
+            store=self._delivery.store.identity,
             archived=self._delivery.archived,
             rejected=self._delivery.rejects.count,
             trouble=self._delivery.outage.reason,
             retries=self._delivery.retries,
-            locations={
-                location: LocationStatus(
-                    watermark=archive.watermark,
-                    trouble=archive.outage.reason,
-                    compared=archive.verifier.verdict.compared if archive.verifier.verdict else None,
-                    gaps=len(archive.verifier.verdict.gaps) if archive.verifier.verdict else None,
-                    repaired=archive.verifier.verdict.repaired if archive.verifier.verdict else None,
-                    unverified=archive.verifier.outage.reason,
-                    waiting=archive.horizon.waiting,
-                    left_ms=archive.horizon.left_ms,
-                    lost=archive.horizon.lost,
-                )
-                for location, archive in self._locations.items()
-            },
+            locations={location: _status(archive) for location, archive in self._locations.items()},
         )
+
+
+def _status(archive: LocationArchive) -> LocationStatus:
+    compared = archive.verifier.last
+    return LocationStatus(
+        watermark=archive.watermark,
+        trouble=archive.outage.reason,
+        compared=compared.compared if compared else None,
+        gaps=len(compared.gaps) if compared else None,
+        repaired=compared.repaired if compared else None,
+        unverified=archive.verifier.outage.reason,
+        waiting=archive.waiting,
+        left_ms=archive.retention.left_ms if archive.outage.reason is not None else None,
+        lost=archive.retention.lost,
+        proven=archive.proven,
+        repaired_in_shard=archive.repaired,
+        restored=archive.restorer.restored,
+    )

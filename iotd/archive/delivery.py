@@ -1,4 +1,4 @@
-"""Handing batches to the sink: when it is tried again, and what each refusal means for the batch."""
+"""Handing batches to the store: when it is tried again, and what each refusal means for the batch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from time import monotonic
 
 import structlog
 
-from iotd.archive.points import Points, halves
 from iotd.archive.rejects import Rejects
-from iotd.archive.sinks.base import Sink
 from iotd.model.errors import ArchiveError, ArchiveRefused, ArchiveRejected, ArchiveTooLarge, ArchiveUnavailable
 from iotd.ops.backoff import Backoff
 from iotd.ops.outage import Outage
+from iotd.stores.base import Store
+from iotd.stores.points import Points, halves
 
 log = structlog.get_logger(__name__)
 
@@ -26,17 +26,17 @@ _PATIENCE_S = 2.0
 
 
 class Delivery:
-    """Writes batches, a bounded number at once; while the sink takes none, one at a time tries, each in its time.
+    """Writes batches, a bounded number at once; while the store takes none, one at a time tries, each in its time.
 
     Attributes:
         archived: points acknowledged so far.
         retries: writes that were not taken, and were or will be tried again.
-        outage: why the sink takes nothing at present.
-        largest: points that the sink takes at once, as far as is known.
+        outage: why the store takes nothing at present.
+        largest: points that the store takes at once, as far as is known.
     """
 
-    def __init__(self, sink: Sink, rejects: Rejects, *, in_flight: int, batch: int) -> None:
-        self.sink = sink
+    def __init__(self, store: Store, rejects: Rejects, *, in_flight: int, batch: int) -> None:
+        self.store = store
         self.rejects = rejects
         self.archived = 0
         self.retries = 0
@@ -52,17 +52,17 @@ class Delivery:
 
     @property
     def pause(self) -> float:
-        """Seconds until the sink is tried again; 0 while it takes what it gets."""
+        """Seconds until the store is tried again; 0 while it takes what it gets."""
         return max(0.0, self._until - monotonic()) if self._failures else 0.0
 
     def hope(self) -> None:
-        """What the sink refused us for may be mended: the next one that asks tries at once."""
+        """What the store refused us for may be mended: the next one that asks tries at once."""
         self._until = monotonic()
 
     async def probe(self) -> None:
-        """Finds out, with a batch of nothing, whether the sink would take one; `outage` says it."""
+        """Finds out, with a batch of nothing, whether the store would take one; `outage` says it."""
         try:
-            await self.sink.write([])
+            await self.store.write([])
             self._takes_nothing = True
             self._works()
         except ArchiveRejected:
@@ -92,9 +92,9 @@ class Delivery:
             async with self._slots, self._turn():
                 began = monotonic()
                 try:
-                    await self.sink.write(batch)
+                    await self.store.write(batch)
                 except (ArchiveRejected, ArchiveTooLarge):
-                    raise  # about the batch, not about the sink
+                    raise  # about the batch, not about the store
                 except ArchiveError as e:
                     self._fails(e, began)
                     if self.pause > _PATIENCE_S:
@@ -111,7 +111,7 @@ class Delivery:
                 if self._failures:
                     if (pause := self.pause) > _PATIENCE_S:
                         raise ArchiveUnavailable(
-                            self.outage.reason or f"{self.sink.identity} is not tried for {pause:.0f} s"
+                            self.outage.reason or f"{self.store.identity} is not tried for {pause:.0f} s"
                         )
                     await asyncio.sleep(pause)
                     yield
@@ -137,15 +137,15 @@ class Delivery:
         self._failures = 0
         self._backoff.reset()
         if (over := self.outage.ends()) is not None:
-            log.info("archive_recovered", sink=self.sink.identity, was=over[0], after_s=over[1])
+            log.info("archive_recovered", store=self.store.identity, was=over[0], after_s=over[1])
 
     def _tell(self, reason: str) -> None:
         if self.outage.begins(reason):
             log.error(
                 "archive_failing",
-                sink=self.sink.identity,
+                store=self.store.identity,
                 reason=reason,
-                effect="the shards hold the readings meanwhile",
+                effect="the log keeps the readings meanwhile",
             )
 
     # ── what it refuses ──
@@ -159,7 +159,7 @@ class Delivery:
             raise unavailable
         if count // 2 < self.largest:
             self.largest = max(1, count // 2)
-            log.warning("batch_too_large", sink=self.sink.identity, points=count, from_now_on=self.largest)
+            log.warning("batch_too_large", store=self.store.identity, points=count, from_now_on=self.largest)
         for half in halves(batch):
             await self.deliver(half)
 

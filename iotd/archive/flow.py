@@ -1,4 +1,4 @@
-"""Batches on their way into the sink, several at once, whose watermarks move in order."""
+"""Batches on their way into the store, several at once, whose watermarks move in order."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from iotd.archive.delivery import Delivery
-from iotd.archive.points import Points
-from iotd.archive.watermarks import Watermarks
+from iotd.archive.state import ArchiveState
+from iotd.log.budget import Budget
 from iotd.model.series import Series
-from iotd.pipeline.budget import Budget
+from iotd.stores.points import Points
 
 POINT_BYTES = 128
 """Memory of a point on its way: about 32 bytes as Redis returned it, and 80 more as a line while that is sent."""
@@ -32,17 +32,15 @@ class Flow:
     was acknowledged in order has been marked, and the rest will be read again.
     """
 
-    def __init__(
-        self, delivery: Delivery, watermarks: Watermarks, budget: Budget, *, epoch: int, in_flight: int
-    ) -> None:
+    def __init__(self, delivery: Delivery, state: ArchiveState, budget: Budget, *, epoch: int, in_flight: int) -> None:
         """
         Args:
-            epoch: of the watermarks, when what is read now was decided upon.
+            epoch: of the state, when what is read now was decided upon.
         """
         self.count = 0
         """Points acknowledged in this flow."""
         self._delivery = delivery
-        self._watermarks = watermarks
+        self._state = state
         self._budget = budget
         self._epoch = epoch
         self._in_flight = in_flight
@@ -66,7 +64,7 @@ class Flow:
 
         Args:
             memory: bytes reserved for them, which are ours to release from now on.
-            mark: whether the sensor's watermark moves to the last of them once they are acknowledged.
+            mark: whether the series' watermark moves to the last of them once they are acknowledged.
         """
         batch = self._open
         batch.points.append(points)
@@ -113,7 +111,7 @@ class Flow:
         marks = {sensor: ms for batch in done for sensor, ms in batch.marks.items()}
         try:
             if marks:
-                await asyncio.to_thread(self._watermarks.move, self._delivery.sink.identity, marks, self._epoch)
+                await asyncio.to_thread(self._state.move, self._delivery.store.identity, marks, self._epoch)
         finally:
             for batch in done:
                 self._budget.release(batch.memory)

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import structlog
 
-from iotd.archive.points import Points
-from iotd.archive.sinks.base import Sink
-from iotd.archive.watermarks import Watermarks
+from iotd.archive.expected import clusters
+from iotd.archive.state import ArchiveState
 from iotd.model.errors import ArchiveRejected, ArchiveTooLarge, ArchiveUnavailable
 from iotd.model.series import Series
-from iotd.pipeline.deadletter import DeadLetters
+from iotd.ops.deadletters import DeadLetters
+from iotd.stores.base import Store
+from iotd.stores.points import Points
 
 log = structlog.get_logger(__name__)
 
@@ -38,12 +40,12 @@ class Retried:
 
 
 class Rejects:
-    """The dead-letter file of one sink."""
+    """The dead-letter file of one store."""
 
-    def __init__(self, sink: Sink, letters: DeadLetters, watermarks: Watermarks) -> None:
-        self._sink = sink
+    def __init__(self, store: Store, letters: DeadLetters, state: ArchiveState) -> None:
+        self._store = store
         self._letters = letters
-        self._watermarks = watermarks
+        self._state = state
         self._turn = asyncio.Lock()
 
     @property
@@ -65,7 +67,7 @@ class Rejects:
         if count:
             log.warning(
                 "archive_rejected",
-                sink=self._sink.identity,
+                store=self._store.identity,
                 count=count,
                 reason=reason,
                 kept=str(self._letters.path),
@@ -91,7 +93,7 @@ class Rejects:
     async def _send(self, letters: Sequence[_Letter]) -> list[_Letter]:
         # returns those that are refused again
         try:
-            await self._sink.write([letter.points for letter in letters if letter.points is not None])
+            await self._store.write([letter.points for letter in letters if letter.points is not None])
         except (ArchiveRejected, ArchiveTooLarge):
             if len(letters) == 1:
                 return list(letters)
@@ -102,11 +104,11 @@ class Rejects:
     def _add(self, batch: Sequence[Points], reason: str) -> int:
         count = 0
         for points in batch:
-            known = self._watermarks.rejected(self._sink.identity, points.sensor, points.first, points.last)
+            known = self._state.rejected(self._store.identity, points.sensor, points.first, points.last)
             new = [sample for sample in points.samples() if sample[0] not in known]
-            letters = [_letter(self._sink.identity, points.sensor, time, value) for time, value in new]
+            letters = [_letter(self._store.identity, points.sensor, time, value) for time, value in new]
             count += self._letters.add(letters, reason)
-            self._watermarks.reject(self._sink.identity, [(points.sensor, time) for time, _ in new])
+            self._state.reject(self._store.identity, [(points.sensor, time) for time, _ in new])
         return count
 
     def _read(self) -> list[_Letter]:
@@ -114,7 +116,7 @@ class Rejects:
             lines = self._letters.path.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return []
-        return [_Letter(line, _points(line, self._sink.identity)) for line in lines if line.strip()]
+        return [_Letter(line, _points(line, self._store.identity)) for line in lines if line.strip()]
 
     def _forget(self, letters: Sequence[_Letter], sent: Sequence[_Letter], refused: Sequence[_Letter]) -> None:
         gone = {id(letter) for letter in sent} - {id(letter) for letter in refused}
@@ -122,10 +124,9 @@ class Rejects:
             return
         taken = [letter.points for letter in sent if letter.points is not None and id(letter) in gone]
         # what a shard holds at these times by now is what stands: it is archived once more
-        for location, first, last in _spans(taken):
-            self._watermarks.mark_dirty(location, first, last)
+        self._state.note_dirty(_ranges(taken))
         self._letters.replace(letter.line for letter in letters if id(letter) not in gone)
-        self._watermarks.accept(self._sink.identity, [(points.sensor, points.first) for points in taken])
+        self._state.accept(self._store.identity, [(points.sensor, points.first) for points in taken])
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,32 +135,29 @@ class _Letter:
     points: Points | None
 
 
-def _letter(sink: str, sensor: Series, time: int, value: bytes) -> dict[str, Any]:
+def _letter(store: str, sensor: Series, time: int, value: bytes) -> dict[str, Any]:
     text = value.decode()
-    return {"sink": sink, "key": sensor.key, "time": time, "value": text}
+    return {"sink": store, "key": sensor.key, "time": time, "value": text}
 
 
-def _points(line: str, sink: str) -> Points | None:
+def _points(line: str, store: str) -> Points | None:
     try:
         said = json.loads(line)
-        if said["sink"] != sink:
+        if said["sink"] != store:
             return None
         return Points.of(Series.from_key(said["key"]), [(int(said["time"]), str(said["value"]).encode())])
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _spans(taken: Sequence[Points]) -> Iterator[tuple[str, int, int]]:
-    """(location, first, last) of times that lie near each other."""
-    open_: dict[str, tuple[int, int]] = {}
-    for location, time in sorted((points.sensor.location, points.first) for points in taken):
-        first, last = open_.get(location, (time, time))
-        if time - last > _NEAR_MS:
-            yield location, first, last
-            first = time
-        open_[location] = (first, time)
-    for location, (first, last) in open_.items():
-        yield location, first, last
+def _ranges(taken: Sequence[Points]) -> Iterator[tuple[Series, int, int]]:
+    """(series, first, last) of times that lie near each other."""
+    times: dict[Series, list[int]] = {}
+    for points in taken:
+        times.setdefault(points.sensor, []).append(points.first)
+    for series, some in times.items():
+        for first, last in clusters(np.array(sorted(some), np.int64), _NEAR_MS):
+            yield series, first, last
 
 
 def dead_letters(state: Path) -> DeadLetters:

@@ -107,34 +107,34 @@ def _verify(ctx: click.Context, *, deep: bool, repair: bool, output: str) -> Non
             for location, v in said.items()
         ]
         out.print(table(("location", "readings compared", "hours that differ", "repaired"), rows))
-        for verdict in said.values():
-            for gap in verdict["gaps"]:
+        for comparison in said.values():
+            for gap in comparison["gaps"]:
                 differ = f", {gap['differing']} with another value" if gap["differing"] else ""
                 out.print(f"{gap['sensor']}, from {_local(gap['first'])}: {gap['archived']} of {gap['held']}{differ}")
-        if not repair and any(verdict["gaps"] for verdict in said.values()):
+        if not repair and any(comparison["gaps"] for comparison in said.values()):
             out.print("`iotd archive repair` archives these again")
-    if any(verdict["gaps"] for verdict in said.values()):
+    if any(comparison["gaps"] for comparison in said.values()):
         ctx.exit(1)
 
 
 def _show(said: Any) -> None:
     out = console()
-    if said["sink"] is None:
-        out.print("there is no archive: archive.sink is none")
+    if said["store"] is None:
+        out.print("there is no archive: archive.store is none")
         return
-    out.print(f"{said['sink']}: {said['archived']:,} readings since the daemon's start")
+    out.print(f"{said['store']}: {said['archived']:,} readings since the daemon's start")
     if said["trouble"]:
-        out.print(bad(said["trouble"]) + "; the shards hold the readings meanwhile, nothing is lost")
+        out.print(bad(said["trouble"]) + "; the log keeps the readings meanwhile, nothing is lost")
     if said["rejected"]:
         rejected = bad(f"{said['rejected']:,} were refused for good")
         out.print(f"{rejected}; see dead-letters/archive.jsonl, and `iotd archive retry-rejected`")
     rows = []
     for location, one in said["locations"].items():
-        verdict = "not yet" if one["compared"] is None else f"{one['compared']:,}"
+        compared = "not yet" if one["compared"] is None else f"{one['compared']:,}"
         gaps = bad(one["gaps"]) if one["gaps"] else "" if one["gaps"] is None else good("none")
         mark = "nothing" if one["watermark"] is None else _local(one["watermark"])
         trouble = "waits for the archive" if one["trouble"] == said["trouble"] else one["trouble"]
-        rows.append((location, mark, verdict, gaps, bad(trouble) if one["trouble"] else ""))
+        rows.append((location, mark, compared, gaps, bad(trouble) if one["trouble"] else ""))
     out.print(table(("location", "archived up to", "readings compared", "hours that differ", "trouble"), rows))
     locations = said["locations"].values()
     if unverified := next((one["unverified"] for one in locations if one["unverified"]), None):

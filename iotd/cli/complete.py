@@ -41,7 +41,7 @@ def nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 
 def aggregations(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from iotd.query.aggregate import AGGREGATIONS  # noqa: PLC0415  # brings numpy
+    from iotd.model.aggregate import AGGREGATIONS  # noqa: PLC0415  # brings numpy
 
     return [CompletionItem(name) for name in AGGREGATIONS if name.startswith(incomplete)]
 

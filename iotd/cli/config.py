@@ -26,7 +26,10 @@ def config() -> None:
 @click.pass_obj
 def check(path: Path | None, output: str) -> None:
     """Say whether the configuration can be used; every mistake is one line, and the exit code is 78 then."""
+    from iotd.stores.registry import open_store  # noqa: PLC0415  # brings numpy: not for --help
+
     settings = load(path)
+    open_store(settings, read_only=True)  # opens nothing, and refuses what names no store
     used = find_config(path)
     if output == "json":
         print_json({"file": used, "state": settings.state})

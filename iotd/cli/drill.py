@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -18,7 +19,7 @@ from iotd.model.errors import IotdError, StackError
 from iotd.ops.control import NoDaemon, request
 from iotd.ops.logging import logging_to
 from iotd.shards.drill import Drill, Moment, failover_drill, hand_over
-from iotd.shards.look import look_at
+from iotd.shards.probe import probe
 from iotd.stack import Stack
 
 Strike = Callable[[str], Awaitable[str]]
@@ -40,7 +41,7 @@ def failover_test(ctx: click.Context, /, *, location: str, restore: bool, hang: 
     """Stop a master and watch the failover.
 
     Shows what the Sentinels do as it happens, for how long no write was accepted, and, when the daemon runs, that every
-    reading handed over meanwhile is there. A master that `iotd stack` did not start is not stopped: its Sentinels are
+    reading taken meanwhile is there. A master that `iotd stack` did not start is not stopped: its Sentinels are
     asked to promote the replica. Exits with 1 when no other node took over, with 2 when a reading is missing.
 
     \b
@@ -70,7 +71,8 @@ def failover_test(ctx: click.Context, /, *, location: str, restore: bool, hang: 
                 if ours
                 else f"{name} was not started by `iotd stack` here. This has its Sentinels promote the replica"
             )
-            click.confirm(f"{does}; readings wait in the spool meanwhile. Go on?", abort=True, err=True)
+            click.confirm(f"{does}; readings wait in the log meanwhile. Go on?", abort=True, err=True)
+        await _begin_check(settings, shard)  # from here on the log keeps what the check compares the shard with
         if not ours:
             return await hand_over(shard, settings)
         if hang:
@@ -100,7 +102,7 @@ def failover_test(ctx: click.Context, /, *, location: str, restore: bool, hang: 
 
 
 async def _drill(shard: Shard, settings: Settings, strike: Strike, tell: Callable[[Moment], None]) -> Drill:
-    view = await look_at(settings, shard)
+    view = await probe(settings, shard)
     if view.master and not any(node.role == "slave" and node.problem is None for node in view.nodes):
         raise StackError(
             f"{shard.location} has no replica in sync, so nobody could take over from {view.master}: "
@@ -128,12 +130,18 @@ async def _restore(stack: Stack, settings: Settings, shard: Shard, source: str, 
 
 
 async def _follows(settings: Settings, shard: Shard, name: str) -> bool:
-    view = await look_at(settings, shard)
+    view = await probe(settings, shard)
     return any(n.name == name and n.role == "slave" and n.problem is None and n.lag is not None for n in view.nodes)
 
 
+async def _begin_check(settings: Settings, shard: Shard) -> None:
+    # a daemon that can't be asked must keep nobody from a drill: the check at the end says it
+    with contextlib.suppress(IotdError):
+        await request(settings.state, "POST", "/check/begin", {"location": shard.location})
+
+
 async def _check(settings: Settings, shard: Shard) -> Any:
-    """What the daemon counted in the shard, of what it had handed over; None when none runs."""
+    """What the daemon found in the shard, of what was taken since the strike; None when none runs."""
     try:
         return await request(settings.state, "POST", "/check", {"location": shard.location})
     except NoDaemon:

@@ -35,8 +35,8 @@ def rotate(config: Path | None, keep_old: bool, output: str) -> None:
     It is stored where the old one was, for its owner alone (0600). A running daemon takes it over by itself, without a
     restart and without a reading refused.
     """
-    from iotd.archive.sinks.choose import influx_url  # noqa: PLC0415  # brings aiohttp: not for --help
-    from iotd.archive.sinks.influxtoken import rotate as rotated  # noqa: PLC0415
+    from iotd.stores.influxdb.store import influx_url  # noqa: PLC0415  # brings aiohttp: not for --help
+    from iotd.stores.influxdb.token import rotate as rotated  # noqa: PLC0415
 
     settings = load(config)
     done = asyncio.run(rotated(settings, influx_url(settings), keep_old=keep_old))

@@ -54,10 +54,12 @@ def console(err: bool = False) -> Any:
 
 
 def good(text: object) -> str:
+    """The text in the colour of what is well."""
     return f"[green]{_escaped(text)}[/green]"
 
 
 def bad(text: object) -> str:
+    """The text in the colour of what is wrong."""
     return f"[red]{_escaped(text)}[/red]"
 
 

@@ -20,7 +20,7 @@ from iotd.ops.statedir import daemon_process
 def run(config: Path | None, locations: str | None) -> None:
     """Run the daemon; the servers must be there.
 
-    It ends on SIGTERM or Ctrl-C, after what is under way was confirmed; a second one leaves at once.
+    It ends on SIGTERM or Ctrl-C, once what is under way is durable and archived; a second one leaves at once.
     """
     from iotd.daemon.process import run_daemon  # noqa: PLC0415
     from iotd.ops.logging import logging_to  # noqa: PLC0415

@@ -43,7 +43,7 @@ def up(config: Path | None, extras: tuple[str, ...], output: str) -> None:
     click.echo(f"their data: {servers.backend.place}")
     if servers.topology.redisinsight.name in [report.name for report in reports]:
         click.echo(f"RedisInsight: http://{servers.topology.redisinsight.address}")
-    click.echo("next: `iotd run` for the daemon, `iotd stack status` for a look, `iotd stack down` to stop them")
+    click.echo("next: `iotd run` for the daemon, `iotd stack status` to see them, `iotd stack down` to stop them")
 
 
 def summary(reports: list[NodeReport]) -> str:

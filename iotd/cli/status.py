@@ -26,7 +26,8 @@ _TABLE_COLUMNS = 124
 def status(ctx: click.Context, output: str, watch: bool) -> None:
     """Show every shard, the daemon and the archive.
 
-    Exits with 1 when a shard has no master or a node is missing, or when no daemon runs or answers.
+    Exits with 1 when a shard has no master or a node is missing, when no daemon runs or answers, and when readings are
+    lost or stuck.
 
     \b
     iotd status
@@ -44,8 +45,17 @@ def status(ctx: click.Context, output: str, watch: bool) -> None:
         print_json({"shards": shards.shards, "daemon": daemon})
     else:
         console().print(_view(settings, shards, daemon))
-    if daemon is None or "error" in daemon or not shards.healthy:
+    if not (shards.healthy and _well(daemon)):
         ctx.exit(1)
+
+
+def _well(daemon: Any) -> bool:
+    """Whether the daemon runs, and knows of nothing that is lost or stuck."""
+    if daemon is None or "error" in daemon or daemon["log_failing"] or daemon["damage"]:
+        return False
+    archive = daemon["archive"]
+    lost = any(one["lost"] for one in archive["locations"].values())
+    return not (lost or archive["trouble"] or any(s["full"] or s["trouble"] for s in daemon["shards"]))
 
 
 def _watch(settings: Settings, output: str) -> None:
@@ -121,15 +131,24 @@ def _notes(settings: Settings, daemon: Any) -> list[str]:
     for said in daemon["shards"]:
         if said["trouble"]:
             notes.append(f"{said['location']}: {bad(said['trouble'])}")
-        elif move := said["last_move"]:
-            why = f": {move['reason']}" if move["reason"] else ""
-            when = f"{move['at'][:19].replace('T', ' ')} UTC, no write for {move['gap_ms']} ms"
-            notes.append(f"{said['location']}: moved from {move['source']} to {move['target']}, {when}{why}")
-    if daemon["spool_failing"]:
-        notes.append(bad(f"the spool can't be written: {daemon['spool_failing']}") + "; sources wait")
+        elif failover := said["last_failover"]:
+            why = f": {failover['reason']}" if failover["reason"] else ""
+            when = f"{failover['at'][:19].replace('T', ' ')} UTC, no write for {failover['gap_ms']} ms"
+            notes.append(
+                f"{said['location']}: failed over from {failover['source']} to {failover['target']}, {when}{why}"
+            )
+        if said["full"]:
+            notes.append(f"{said['location']}: " + bad("the log is at its limit (log.limit)") + "; sources wait")
+    if daemon["log_failing"]:
+        notes.append(bad(f"the log can't be written: {daemon['log_failing']}") + "; sources wait")
+    if daemon["damage"]:
+        notes.append(
+            bad(f"the log is damaged in {daemon['damage']} place{'' if daemon['damage'] == 1 else 's'}")
+            + "; the event log_damaged says what is lost"
+        )
     archive = daemon["archive"] or {}
-    sink = f"archive {archive['sink']}" if archive.get("sink") else "archive off"
-    return [*notes, f"daemon: {daemon['phase']} since {daemon['started']}, {sink}"]
+    store = f"archive {archive['store']}" if archive.get("store") else "archive off"
+    return [*notes, f"daemon: {daemon['phase']} since {daemon['started']}, {store}"]
 
 
 def _master(shard: ShardStatus) -> str:
@@ -163,7 +182,7 @@ def _figures(shard: ShardStatus) -> tuple[str, str, str]:
 
 
 def _waiting(said: Any) -> str:
-    depth = said["depth"]
-    if not depth["batches"]:
+    batches = said["waiting"]["batches"]
+    if not batches:
         return "nothing"
-    return f"{depth['batches']} batch{'' if depth['batches'] == 1 else 'es'}, {depth['age']:.1f} s"
+    return f"{batches} batch{'' if batches == 1 else 'es'}, {said['age']:.1f} s"

@@ -42,7 +42,7 @@ class UpScreen:
         self._console.print(
             "\n[bold]iotd is running.[/bold] In another terminal:\n"
             + "".join(f"  [cyan]{f'{iotd} {command}':<{width}}[/cyan]    {what}\n" for command, what in rows)
-            + f"The archive: {archive or 'none (archive.sink)'}\n"
+            + f"The archive: {archive or 'none (archive.store)'}\n"
             f"Ctrl-C stops the daemon, `{iotd} down` (`make down`) the servers.\n"
         )
 

@@ -48,7 +48,7 @@ def _addresses(settings: Tree) -> None:
     for shard in whole.shards:
         for node in shard.nodes:
             _claim(taken, node.address, node.name, f"topology.shards.{shard.location}")
-    if settings.influxdb.url is None and settings.archive.sink in ("auto", "influxdb"):
+    if settings.influxdb.url is None and settings.archive.scheme in ("auto", "influxdb"):
         _claim(taken, whole.influxdb.address, "influxdb", "influxdb.port")
     if settings.http.enabled:
         _claim(taken, http_address(settings), "the HTTP server", "http.port")
@@ -66,7 +66,7 @@ def _claim(taken: dict[Address, str], address: Address, node: str, setting: str)
 def _retention(settings: Tree) -> None:
     # a pass of the archive that fails must find the same readings in the shard when it is tried again
     retention, interval = settings.redis.retention, settings.archive.interval
-    if settings.archive.sink != "none" and retention < 2 * interval:
+    if settings.archive.store != "none" and retention < 2 * interval:
         raise ValueError(
             f"redis.retention: {format_duration(retention)} is less than two archive intervals: readings could be gone "
             f"before they are archived; set at least {format_duration(2 * interval)}, or a shorter archive.interval"

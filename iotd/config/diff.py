@@ -27,7 +27,7 @@ class Part(Enum):
     LOCATIONS = "by the locations it names"
     SOURCES = "the sensors go on with it"
     SHARDS = "writing goes on over new connections"
-    QUEUE = "at once"
+    INTAKE = "at once"
     ARCHIVE = "the archive goes on with it"
     LOGGING = "at once (logging)"
     HTTP = "the HTTP server moves"
@@ -52,10 +52,10 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "sentinel.quorum": (Part.STACK,),
     "sentinel.down_after": (Part.STACK,),
     "sentinel.failover_timeout": (Part.STACK,),
-    "queue": (Part.QUEUE,),
-    "spool": (Part.QUEUE,),
-    "spool.on_full": (Part.SHARDS,),
-    "spool.sync": (Part.RESTART,),
+    "sources": (Part.SOURCES,),
+    "intake": (Part.INTAKE,),
+    "log": (Part.INTAKE,),
+    "log.segment": (Part.RESTART,),
     "writer": (Part.SHARDS,),
     "archive": (Part.ARCHIVE,),
     "influxdb": (Part.ARCHIVE,),

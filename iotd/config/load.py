@@ -26,6 +26,16 @@ from iotd.model.errors import ConfigError
 
 ENV_PREFIX = "IOTD_"
 
+_RENAMED = {
+    "archive.sink": 'it is archive.store now, a URL: "influxdb:" or "embedded:"',
+    "log.level": "it is logging.level now; [log] is the durable log",
+    "log.format": "it is logging.format now; [log] is the durable log",
+    "queue": "queue.memory is log.memory now",
+    "spool": "spool.limit is log.limit now; keep, sync and on_full are gone: an acknowledged reading is on disk, and a "
+    "full log makes its sources wait",
+}
+"""Settings of version 0.1, and what has become of them."""
+
 
 def find_config(explicit: Path | None = None) -> Path | None:
     """The configuration file.
@@ -167,7 +177,7 @@ def _line(where: str, origins: dict[str, str], error: Any) -> str:
     place = ".".join(str(part) for part in loc)
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        message = "no such setting" + _nearest(loc)
+        message = f"no such setting; {_RENAMED[place]}" if place in _RENAMED else "no such setting" + _nearest(loc)
     elif error["type"] in ("model_type", "dict_type"):
         message = "must be a table"
     else:

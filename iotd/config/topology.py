@@ -35,10 +35,12 @@ class Shard:
 
     @property
     def redis(self) -> tuple[Node, Node]:
+        """Master and replica, as configured."""
         return (self.master, self.replica)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
+        """All its servers."""
         return (self.master, self.replica, *self.sentinels)
 
     def name_of(self, address: Address) -> str:
@@ -57,6 +59,7 @@ class Topology:
 
     @property
     def nodes(self) -> Iterator[Node]:
+        """All servers of all shards."""
         for shard in self.shards:
             yield from shard.nodes
         yield self.influxdb

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -95,6 +95,8 @@ class Sensors(Section):
 class Simulator(Section):
     """The simulated building."""
 
+    enabled: Literal["auto", "on", "off"] = "auto"
+    """auto: only while no other source is configured, so that nobody's house has invented readings in it."""
     seed: int = 1
     catch_up: Duration = timedelta(hours=1)
     """What a sensor remembers at its full rate while iotd does not run; what is older it keeps at history_step."""
@@ -166,33 +168,54 @@ class Sentinel(Credentials):
     poll_interval: Period = timedelta(seconds=5)
     """Polling is the backstop; what happens is heard by Pub/Sub."""
     probe_interval: Period = timedelta(milliseconds=10)
-    """Time between two looks at the nodes' roles while a master is in doubt."""
+    """Time between two probes of the nodes' roles while a master is in doubt."""
     quorum: Annotated[int, Field(ge=1, le=3)] = 2
     down_after: Period = timedelta(milliseconds=1000)
     failover_timeout: Period = timedelta(seconds=5)
 
 
-class Queue(Section):
-    """The bounded queue between sources, shards and archive."""
+class Source(Section):
+    """A source of readings; what it takes beside its kind is the source's own."""
 
-    memory: ByteSize = ByteSize(20 * 1024 * 1024)
-    """One capacity for the whole process, shared by all lanes and the archiver."""
-    future_tolerance: Duration = timedelta(seconds=60)
-    """A reading further ahead of our clock goes to the dead-letter file: retention counts from the largest time in
-    a series, so that one such reading would expire all others (TS.ADD documentation, RETENTION)."""
+    model_config = ConfigDict(extra="allow", frozen=True, validate_default=True)
+
+    kind: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The other keys of the table."""
+        return dict(self.model_extra or {})
 
 
-class Spool(Section):
-    """The journal on disk of what is not yet confirmed."""
+class Intake(Section):
+    """What is taken, and how long readings wait for company on their way into the log."""
+
+    future: Duration = timedelta(seconds=60)
+    """A reading further ahead of our clock is held: retention counts from the largest time in a series, so that one
+    such reading would expire all others (TS.ADD documentation, RETENTION)."""
+    linger: Duration = timedelta(milliseconds=500)
+    """So long readings that nobody waits for are gathered: each fsync of the log writes a page, which wears a card."""
+    answer_within: Duration = timedelta(milliseconds=20)
+    """So long at most while somebody waits for the answer."""
+
+    @field_validator("answer_within")
+    @classmethod
+    def _short(cls, answer_within: timedelta) -> timedelta:
+        if answer_within > timedelta(milliseconds=50):
+            raise ValueError("who waits for an answer must not wait longer than 50ms for others")
+        return answer_within
+
+
+class Log(Section):
+    """The durable log between sources and shards, in the state directory."""
 
     limit: ByteSize = ByteSize(1024**3)
-    """Per shard, so that one shard's outage never takes another one's room."""
-    keep: ByteSize = ByteSize(256 * 1024**2)
-    """Per shard: confirmed batches that the archive does not hold yet are kept up to so many bytes,
-    to write them again should a shard lose all its nodes' data."""
-    on_full: Literal["block", "confirm_on_master"] = "block"
-    sync: Literal["full", "normal"] = "full"
-    """full: handing over returns after fsync, and survives a power cut; normal: it survives a killed process."""
+    """Per location: a log that is full makes its sources wait, and never another location's."""
+    segment: Annotated[ByteSize, Field(ge=64 * 1024)] = ByteSize(8 * 1024**2)
+    """Size of one file of it; what is archived is removed a file at a time."""
+    memory: ByteSize = ByteSize(20 * 1024**2)
+    """One budget for the whole process: readings on their way into shards and archive. What does not fit is read from
+    the disk."""
 
 
 class Writer(Section):
@@ -207,15 +230,25 @@ class Writer(Section):
 class Archive(Section):
     """Moving readings from the shards into the long-term archive."""
 
-    sink: Literal["auto", "influxdb", "embedded", "none"] = "auto"
-    """auto: InfluxDB where one is configured or the stack runs one, else the embedded archive."""
+    store: Annotated[str, Field(pattern=r"^(auto|none|[a-z][a-z0-9+.-]*:\S*)$")] = "auto"
+    """A URL whose scheme names the store: ``influxdb:`` (section [influxdb]), ``embedded:`` (a file in the state
+    directory) or ``embedded:PATH``, or that of a plugin (entry point iotd.stores); ``none``; ``auto``: InfluxDB where
+    one is configured or the stack runs one, else the embedded archive."""
     interval: Period = timedelta(minutes=5)
     verify_interval: Period = timedelta(hours=1)
     """How often counts per series and hour are compared, shards against archive, and gaps repaired."""
+    restore: Duration | None = None
+    """How far back what only the archive still has is written back into a shard that has lost it; None: as far as
+    redis.retention, 0: not at all."""
     batch: Annotated[int, Field(ge=100, le=100_000)] = 5_000
     """Points in one write."""
     in_flight: Annotated[int, Field(ge=1, le=64)] = 4
     """Writes under way at once."""
+
+    @property
+    def scheme(self) -> str:
+        """``auto``, ``none``, or the scheme of the store's URL."""
+        return self.store.partition(":")[0]
 
 
 class InfluxDB(Section):
@@ -302,7 +335,7 @@ class Startup(Section):
     """What becomes of a daemon whose shards are not there when it starts."""
 
     missing: Literal["wait", "fail"] = "wait"
-    """A shard without a master: wait for it, while its readings wait in the spool; or end, with exit code 69."""
+    """A shard without a master: wait for it, while its readings wait in the log; or end, with exit code 69."""
     limit: Duration = timedelta(seconds=30)
     """How long a shard may take before it counts as missing."""
     shards: dict[str, Literal["wait", "fail"]] = {}
@@ -323,7 +356,7 @@ class Shutdown(Section):
     """How the daemon ends."""
 
     drain: Duration = timedelta(seconds=10)
-    """After SIGTERM, how long the writers may go on until all is confirmed; the spool keeps the rest."""
+    """After SIGTERM, how long the writers may go on until all is durable; the log keeps the rest."""
 
 
 class Tree(Section):
@@ -341,8 +374,9 @@ class Tree(Section):
     topology: Topology = Topology()
     redis: Redis = Redis()
     sentinel: Sentinel = Sentinel()
-    queue: Queue = Queue()
-    spool: Spool = Spool()
+    sources: dict[Annotated[str, Field(pattern=r"^[\w-]+$")], Source] = {}
+    intake: Intake = Intake()
+    log: Log = Log()
     writer: Writer = Writer()
     archive: Archive = Archive()
     influxdb: InfluxDB = InfluxDB()

@@ -1,21 +1,35 @@
-"""The archive as the daemon runs it: a sink and its archiver, either of which a reload may make anew."""
+"""The archive as the daemon runs it: a store and its archiver, either of which a reload may make anew."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import cast
 
 import structlog
 
 from iotd.archive.archiver import Archiver, ArchiveStatus
-from iotd.archive.sinks.base import Sink
+from iotd.archive.state import ArchiveState
 from iotd.config import Settings
-from iotd.daemon.location import Common, Location
+from iotd.daemon.location import Location
+from iotd.intake.catalogue import Catalogue
+from iotd.log.base import Log
+from iotd.log.budget import Budget
+from iotd.log.positions import Position
 from iotd.model.errors import IotdError
 from iotd.ops.supervise import Tasks
+from iotd.stores.base import Progress, Store, TakesOver
 
 log = structlog.get_logger(__name__)
+
+
+def required_positions(settings: Settings) -> frozenset[Position]:
+    """The positions that truncation of the log waits for: a reading stays until the archive provably has it, or, where
+    there is none, until master and replica have it on disk."""
+    return frozenset({"durable"} if settings.archive.store == "none" else {"durable", "archived"})
 
 
 class Archiving:
@@ -26,26 +40,56 @@ class Archiving:
         archiver: the one at work.
     """
 
-    def __init__(self, settings: Settings, locations: Mapping[str, Location], common: Common) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        locations: Mapping[str, Location],
+        *,
+        marks: ArchiveState,
+        durable: Log,
+        budget: Budget,
+        catalogue: Catalogue,
+        state_dir: Path,
+        progress: Progress,
+    ) -> None:
+        """
+        Args:
+            progress: told how far an archive in an older form is taken over.
+        """
         self._locations = locations
-        self._common = common
-        self._sink: Sink | None = None
+        self._marks = marks
+        self._log = durable
+        self._progress = progress
+        self._budget = budget
+        self._catalogue = catalogue
+        self._state_dir = state_dir
+        self._store: Store | None = None
         self._before = ArchiveStatus(None)
         self.archiver = self._make_archiver(settings)
 
-    def use(self, settings: Settings, sink: Sink | None) -> None:
-        """Archives into this sink (None: nowhere), from the locations that there are now, when it is started."""
+    async def know(self, store: Store) -> None:
+        """Makes a store known, before it is used: what becomes dirty from now on is noted for it too.
+
+        Raises:
+            IotdError: that can't be written down now.
+        """
+        await asyncio.to_thread(self._marks.use, store.identity)
+
+    def use(self, settings: Settings, store: Store | None) -> None:
+        """Archives into this store (None: nowhere), from the locations that there are now, when it is started."""
         self._before = self.status
-        self._sink = sink
+        self._store = store
         self.archiver = self._make_archiver(settings)
 
     def start(self, tasks: Tasks) -> None:
         """Starts to archive, from the watermarks on."""
         tasks.start("archiver", self.archiver.run)
+        if isinstance(store := cast(object, self._store), TakesOver):
+            tasks.start("archive take-over", partial(store.take_over, self._progress))
 
     async def finish(self) -> None:
         """Archives what is there now; what keeps it from that is logged."""
-        effect = "the shards hold what it lacks, and it is archived after the next start"
+        effect = "it is in the log, and is archived after the next start"
         try:
             await self.archiver.cycle()
         except IotdError as e:
@@ -55,15 +99,15 @@ class Archiving:
             raise
 
     async def stop(self, tasks: Tasks) -> None:
-        """Stops archiving, and closes the sink."""
-        await tasks.stop("archiver")
+        """Stops archiving, and closes the store."""
+        await tasks.stop("archiver", "archive take-over")
         await self.close()
 
     async def close(self) -> None:
-        """Closes the sink; a second call does nothing."""
-        if self._sink is not None:
-            sink, self._sink = self._sink, None
-            await sink.close()
+        """Closes the store; a second call does nothing."""
+        if self._store is not None:
+            store, self._store = self._store, None
+            await store.close()
 
     @property
     def status(self) -> ArchiveStatus:
@@ -80,9 +124,12 @@ class Archiving:
         return Archiver(
             settings,
             readers={name: location.reader() for name, location in self._locations.items()},
-            sink=self._sink,
-            watermarks=self._common.marks,
-            budget=self._common.queue.budget,
-            keeper=self._common.queue,
-            state=self._common.state,
+            store=self._store,
+            state=self._marks,
+            budget=self._budget,
+            log=self._log,
+            log_limit=settings.log.limit,
+            catalogue=self._catalogue,
+            services=self._locations,
+            state_dir=self._state_dir,
         )

@@ -1,113 +1,106 @@
-"""One location as the daemon runs it: its sensors and its shard, over a lane that outlives both."""
+"""One location as the daemon runs it: its partition of the log, and the shard that the partition is written to."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from pathlib import Path
 
-from iotd.archive.watermarks import Watermarks
 from iotd.config import Address, Settings
 from iotd.config.topology import topology
 from iotd.daemon.startup import tell_missing
+from iotd.intake.catalogue import Catalogue
+from iotd.intake.intake import Intake
+from iotd.log.base import Log
+from iotd.model.batch import Batch, Times, Values
 from iotd.model.errors import ShardUnavailable
-from iotd.model.roster import Roster
+from iotd.model.series import Series
+from iotd.ops.deadletters import DeadLetters
 from iotd.ops.supervise import Tasks
-from iotd.pipeline.lane import Lane
-from iotd.pipeline.queue import Queue
 from iotd.shards.reader import ShardReader
-from iotd.shards.service import ShardService
-from iotd.sources.clock import Clock
-from iotd.sources.simulator import Progress, Simulator, ignore
-
-
-@dataclass(frozen=True, slots=True)
-class Common:
-    """What all locations share.
-
-    Attributes:
-        history: a location that never had readings begins ``simulator.history_days`` ago rather than now.
-    """
-
-    queue: Queue
-    marks: Watermarks
-    state: Path
-    clock: Clock
-    history: bool
+from iotd.shards.service import ShardService, ShardState
 
 
 class Location:
-    """The sensors and the shard of one location; either can be stopped and made anew while the other goes on.
+    """The partition outlives the shard, which can be stopped and made anew while readings come in."""
 
-    Attributes:
-        loaded: its history, if any, was handed over.
-        since_ms: from then on its sensors read at their present rate.
-    """
-
-    def __init__(self, name: str, settings: Settings, common: Common, progress: Progress = ignore) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        *,
+        log: Log,
+        catalogue: Catalogue,
+        intake: Intake,
+        dead_letters: DeadLetters,
+        state_dir: Path,
+    ) -> None:
         self.name = name
-        self.loaded = asyncio.Event()
+        self.partition = log.partition(name)
         self._settings = settings
-        self._common = common
-        self._progress = progress
-        self.roster = self._make_roster()
-        self.simulator = self._make_simulator()
+        self._log = log
+        self._catalogue = catalogue
+        self._intake = intake
+        self._dead_letters = dead_letters
+        self._state_dir = state_dir
         self.shard = self._make_shard()
-
-    @property
-    def lane(self) -> Lane:
-        return self._common.queue.lanes[self.name]
 
     # ── running ──
 
     def start(self, tasks: Tasks) -> None:
-        """Starts to write and to read the sensors."""
+        """Takes readings, and starts to write them."""
+        self._intake.locations.add(self.name)
         tasks.start(self._shard_task, self.shard.run)
-        tasks.start(self._source_task, self._feed)
         tasks.start(self._missing_task, lambda: tell_missing(self._settings.startup, self.name, self.shard))
 
-    async def stop_source(self, tasks: Tasks) -> None:
-        """No new readings; a batch that is being handed over may still come into the spool."""
-        await tasks.stop(self._source_task)
-
-    async def stop_shard(self, tasks: Tasks) -> None:
-        """Stops writing; what is not confirmed stays in the spool."""
+    async def stop(self, tasks: Tasks) -> None:
+        """Takes no more readings and stops writing; what is not durable stays in the log."""
+        self._intake.locations.discard(self.name)
         await tasks.stop(self._shard_task, self._missing_task)
 
-    async def rebuild(self, settings: Settings, tasks: Tasks, *, source: bool, shard: bool) -> None:
-        """Goes by other settings: its sensors, its shard or both are made anew."""
-        if source:
-            await self.stop_source(tasks)
-            await self.lane.committed()  # the next source goes on where this one has left off
-        if shard:
-            await self.stop_shard(tasks)
-        self._settings = settings
-        self.roster = self._make_roster()
-        if shard:
-            before, self.shard = self.shard, self._make_shard()
-            self.shard.go_on_from(before)
-            tasks.start(self._shard_task, self.shard.run)
-        if source:
-            self.simulator = self._make_simulator()
-            tasks.start(self._source_task, self._feed)
+    async def replace_shard(self, settings: Settings, tasks: Tasks) -> None:
+        """Writes on by other settings, over new connections."""
+        await tasks.stop(self._shard_task)
+        self.use(settings)
+        before, self.shard = self.shard, self._make_shard()
+        self.shard.go_on_from(before)
+        tasks.start(self._shard_task, self.shard.run)
 
-    async def _feed(self) -> None:
-        if self._common.history and not self.loaded.is_set():
-            await self.simulator.history(self._settings.simulator.history_days, self._progress)
-        self.loaded.set()
-        await self.simulator.run()
+    def use(self, settings: Settings) -> None:
+        """Goes by other settings, as far as they do not concern the shard."""
+        self._settings = settings
+
+    async def durable(self) -> None:
+        """Returns when all that is in the log now is on the disks of master and replica."""
+        if (end := self.partition.end) > self.partition.positions.durable:
+            await self.partition.positions.wait("durable", end - 1)
+
+    async def acknowledged(self) -> None:
+        """Returns when the master has answered for all that is in the log now."""
+        if (end := self.partition.end) > self.partition.positions.acknowledged:
+            await self.partition.positions.wait("acknowledged", end - 1)
 
     @property
     def _shard_task(self) -> str:
         return f"shard {self.name}"
 
     @property
-    def _source_task(self) -> str:
-        return f"source {self.name}"
-
-    @property
     def _missing_task(self) -> str:
         return f"await {self.name}"
+
+    # ── mending, for the archiver ──
+
+    @property
+    def lost_series(self) -> set[int]:
+        """See :attr:`ShardService.lost_series`."""
+        return self.shard.lost_series
+
+    async def write_again(self, batch: Batch) -> None:
+        """See :meth:`ShardService.write_again`; of the shard as it is now: a reload may have replaced it."""
+        await self.shard.write_again(batch)
+
+    async def restore(self, series: Series, times: Times, values: Values) -> int:
+        """See :meth:`ShardService.restore`."""
+        return await self.shard.restore(series, times, values)
 
     # ── reading ──
 
@@ -127,25 +120,16 @@ class Location:
         """A reader of this location's shard, for the caller to close."""
         return ShardReader(self.name, self._settings, self.master)
 
-    # ── parts ──
-
-    def _make_roster(self) -> Roster:
-        sensors = self._settings.sensors
-        return Roster.of(self.name, sensors.types, sensors.per_type, self._settings.known_types)
-
-    def _make_simulator(self) -> Simulator:
-        self.since_ms = self._common.clock.now()
-        return Simulator(self._settings, self.roster, self._common.queue, self._common.clock)
+    def state(self) -> ShardState:
+        """What there is to say of the location now."""
+        return self.shard.state(taken=self._intake.readings[self.name], held=self._intake.held[self.name])
 
     def _make_shard(self) -> ShardService:
         return ShardService(
             topology(self._settings).shard(self.name),
-            self.roster,
-            self._common.queue,
-            self._settings,
-            self._common.state,
-            late=self._mark_dirty,
+            self._log,
+            self._catalogue,
+            held=self._dead_letters,
+            settings=self._settings,
+            state=self._state_dir,
         )
-
-    async def _mark_dirty(self, location: str, first: int, last: int) -> None:
-        await asyncio.to_thread(self._common.marks.mark_dirty, location, first, last)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import structlog
 
 from iotd.config import Settings
-from iotd.daemon.daemon import Daemon, Progress
+from iotd.daemon.daemon import Daemon
+from iotd.daemon.runtime import Progress
 from iotd.sources.clock import Clock
 
 log = structlog.get_logger(__name__)
@@ -27,7 +28,7 @@ def run_daemon(
     ready: Callable[[str | None], None] = lambda archive: None,
     clock: Clock | None = None,
 ) -> None:
-    """Runs the daemon until SIGTERM or SIGINT; a second one leaves at once, the spool keeps what is not confirmed.
+    """Runs the daemon until SIGTERM or SIGINT; a second one leaves at once, the log keeps what is not durable.
 
     SIGHUP reloads the configuration, unless it comes because the terminal we run in was closed: that ends us.
 

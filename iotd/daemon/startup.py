@@ -44,7 +44,7 @@ async def require_shards(policy: Startup, shards: Mapping[str, ShardService]) ->
 async def tell_missing(policy: Startup, name: str, shard: ShardService) -> None:
     """Says it, once, when a shard has no master within ``startup.limit``."""
     if not await _there(policy, shard):
-        effect = "its readings wait in the spool"
+        effect = "its readings wait in the log"
         log.warning("shard_missing", shard=name, after_s=policy.limit.total_seconds(), effect=effect)
 
 

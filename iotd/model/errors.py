@@ -79,6 +79,10 @@ class ArchiveUnavailable(ArchiveError):
         self.retry_after = retry_after
 
 
+class ArchiveMissing(ArchiveUnavailable):
+    """There is no archive where it should be: none was made yet, or it was moved away, or is on another machine."""
+
+
 class ArchiveRefused(ArchiveError):
     """The archive refuses us until someone mends the token, organisation or bucket: hold, never drop."""
 

@@ -12,20 +12,31 @@ def spread() -> float:
 
 
 class Backoff:
-    """Pauses that double from ``first`` up to ``longest`` seconds, each times what ``jitter`` returns."""
+    """Pauses that double from ``first`` up to ``longest`` seconds, each times what ``jitter`` returns.
 
-    def __init__(self, first: float, longest: float, jitter: Callable[[], float] = spread) -> None:
+    Attributes:
+        failures: since the last success.
+    """
+
+    def __init__(self, first: float, longest: float, jitter: Callable[[], float] = spread, *, free: int = 0) -> None:
+        """
+        Args:
+            free: so many failures cost no pause at all.
+        """
+        self.longest = longest
+        self.failures = 0
         self._first = first
-        self._longest = longest
         self._jitter = jitter
-        self._upcoming = first
+        self._free = free
 
     def next(self) -> float:
         """Seconds to wait after one more failure."""
-        pause = self._upcoming
-        self._upcoming = min(self._longest, 2 * pause)
-        return min(self._longest, pause) * self._jitter()
+        self.failures += 1
+        if self.failures <= self._free:
+            return 0.0
+        doublings = min(self.failures - self._free - 1, 30)
+        return min(self.longest, self._first * 2.0**doublings) * self._jitter()
 
     def reset(self) -> None:
         """It worked: the next pause is the first one again."""
-        self._upcoming = self._first
+        self.failures = 0

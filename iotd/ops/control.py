@@ -112,7 +112,7 @@ async def request(state: Path, method: str, path: str, params: Mapping[str, str]
     except TimeoutError:
         raise SilentDaemon(
             f"the daemon on {state} does not answer within {_LOOK_S:g} s: it hangs, or the machine is overloaded; "
-            "`iotd down` ends it, and what is not confirmed stays in the spool"
+            "`iotd down` ends it, and what is not durable stays in the log"
         ) from None
     except (aiohttp.ClientError, OSError):
         raise NoDaemon(f"no iotd daemon runs on {state}; start it with `iotd up` or `iotd run`") from None

@@ -9,31 +9,12 @@ length.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
-import numpy as np
-from numpy.typing import NDArray
-
+from iotd.model.buckets import HOUR, Run
 from iotd.query.times import local, local_zone
 
-_HOUR, _DAY, _WEEK = 3_600_000, 86_400_000, 604_800_000
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Buckets of one length without a gap: the first begins at ``first``, the last ends at ``last``, ms, included."""
-
-    first: int
-    last: int
-    width: int
-
-    def __len__(self) -> int:
-        return (self.last + 1 - self.first) // self.width
-
-    @property
-    def starts(self) -> NDArray[np.int64]:
-        return np.arange(self.first, self.last + 1, self.width, dtype=np.int64)
+_DAY, _WEEK = 24 * HOUR, 7 * 24 * HOUR
 
 
 def runs(first: int, stop: int, width: int, at_once: int, zone: tzinfo | None = None) -> Iterator[Run]:
@@ -44,7 +25,7 @@ def runs(first: int, stop: int, width: int, at_once: int, zone: tzinfo | None = 
         zone: whose midnight counts; None: the local one.
     """
     zone = zone or local_zone()
-    if width <= _HOUR or (_DAY % width and width % _DAY):
+    if width <= HOUR or (_DAY % width and width % _DAY):
         offset = _offset(first, zone)
         start = (first + offset) // width * width - offset
         while start < stop:

@@ -66,7 +66,7 @@ class Distribution:
         return frame(self.rows())
 
     @property
-    def verdict(self) -> str:
+    def balance(self) -> str:
         """The imbalance in words."""
         if self.imbalance is None:
             return "no readings yet"
@@ -74,10 +74,10 @@ class Distribution:
         return f"fullest shard {self.imbalance:.2f} × the mean, variation {100 * (self.variation or 0):.1f} %{left_out}"
 
     def __repr__(self) -> str:
-        return f"{as_text(self.rows())}\n{self.verdict}"
+        return f"{as_text(self.rows())}\n{self.balance}"
 
     def _repr_html_(self) -> str:
-        return f"{as_html(self.rows())}<p>{escape(self.verdict)}</p>"
+        return f"{as_html(self.rows())}<p>{escape(self.balance)}</p>"
 
 
 def distribution(status: ShardsStatus) -> Distribution:

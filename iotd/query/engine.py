@@ -6,18 +6,18 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from iotd.model.aggregate import Aggregation
 from iotd.model.batch import Times, Values
-from iotd.model.errors import ArchiveError, ShardError
+from iotd.model.buckets import Run
+from iotd.model.errors import ArchiveError, ArchiveMissing, ShardError
+from iotd.model.selection import Selection
 from iotd.model.series import Series
 from iotd.model.types import BUILT_IN, Types
-from iotd.query.aggregate import Aggregation
-from iotd.query.archives import Archive, Found
-from iotd.query.buckets import Run
 from iotd.query.join import Known, Part, Range, Reach, assemble, joined, merge, missing, overtaken, parts
 from iotd.query.marks import Marks
-from iotd.query.names import Selection
 from iotd.query.result import Answer
 from iotd.query.shard import Held, ShardSource
+from iotd.stores.base import Found, Store
 
 Plan = dict[Series, list[Part]]
 
@@ -39,7 +39,7 @@ class Query:
         stop: int,
         *,
         shards: Mapping[str, ShardSource],
-        archive: Archive | None,
+        archive: Store | None,
         marks: Callable[[], Marks],
         sensors: Collection[Series] = (),
         types: Types = BUILT_IN,
@@ -80,6 +80,11 @@ class Query:
                 marks = Marks()
                 self.known = {sensor: marks.known(sensor, known.first) for sensor, known in self.known.items()}
             self._archived = await self.archive.begins(self.what, self.first, self.stop - 1)
+        except ArchiveMissing as e:
+            if not marks.kept or marks.marks:
+                self._archive_trouble = str(e)
+                return
+            self.archive = None  # a daemon works here, and has archived nothing yet
         except ArchiveError as e:
             self._archive_trouble = str(e)
             return

@@ -1,7 +1,7 @@
 """Where the readings of a series are: the rule by which shard and archive are joined, as pure functions.
 
-What the archiver promises (:mod:`iotd.archive.watermarks`): every reading up to a series' watermark is in the archive,
-apart from the ranges that are noted as dirty; every reading after it is in the shard. So:
+What the archiver promises (:mod:`iotd.archive.state`): every reading up to a series' watermark is in the archive,
+apart from the ranges of it that are noted as dirty; every reading after it is in the shard. So:
 
 - up to the **boundary** the archive answers, after it the shard. The boundary is the watermark, or the last ms before
   the shard's first reading where that is later (the shard came back empty, or retention has passed the watermark);
@@ -94,8 +94,8 @@ def parts(known: Known, reach: Reach, first: int, last: int) -> list[Part]:
     boundary = known.boundary
     found: list[Part] = []
     at = first
-    for stain in sorted(known.dirty):
-        if (dirty := stain.within(at, min(last, boundary))) is None:
+    for one in sorted(known.dirty):
+        if (dirty := one.within(at, min(last, boundary))) is None:
             continue
         if at < dirty.first:
             found.append(Part(at, dirty.first - 1, "archive"))
@@ -123,9 +123,9 @@ def missing(known: Known, reach: Reach, first: int, last: int) -> list[Range]:
         return [gap] if gap else []
     if known.mark is None:
         return [whole]
-    stains = [stain.within(first, min(last, known.mark)) for stain in known.dirty]
+    dirty = [one.within(first, min(last, known.mark)) for one in known.dirty]
     after = whole.within(known.mark + 1, last)
-    return sorted(r for r in (*stains, after) if r is not None)
+    return sorted(r for r in (*dirty, after) if r is not None)
 
 
 def overtaken(known: Known, part: Part, first_now: int | None) -> Range | None:

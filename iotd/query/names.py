@@ -1,15 +1,16 @@
-"""What a query asks for: locations, types, units and sensors by name, as people write them."""
+"""What a query asks for: locations, types, units, sensors and aggregations by name, as people write them."""
 
 from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from iotd.config.tree import Tree
+from iotd.model.aggregate import AGGREGATIONS, Aggregation
 from iotd.model.errors import UsageError
-from iotd.model.series import Series, natural
+from iotd.model.selection import Selection
+from iotd.model.series import natural
 
 Ids = int | str | Sequence[int | str] | None
 """The id of a sensor, several of them, or None for all; a number stands for its digits."""
@@ -17,29 +18,7 @@ Ids = int | str | Sequence[int | str] | None
 ALL = ("all", "*", "tous", "toutes")
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which series are asked for.
-
-    Attributes:
-        ids: of sensors; None: all.
-    """
-
-    locations: tuple[str, ...]
-    types: tuple[str, ...]
-    ids: tuple[str, ...] | None = None
-
-    def __contains__(self, sensor: object) -> bool:
-        return (
-            isinstance(sensor, Series)
-            and sensor.location in self.locations
-            and sensor.type in self.types
-            and (self.ids is None or sensor.sensor_id in self.ids)
-        )
-
-    def at(self, locations: Iterable[str]) -> Selection:
-        """The same, at these locations only."""
-        return Selection(tuple(locations), self.types, self.ids)
+_ALSO_CALLED = {"mean": "avg", "average": "avg", "moyenne": "avg", "std": "std.p", "stddev": "std.p", "spread": "range"}
 
 
 def select(
@@ -70,6 +49,18 @@ def select(
     if not _is_all(location):
         locations = (_one("location", str(location), settings.locations, {}),)
     return Selection(locations, types, _ids(sensor_ids))
+
+
+def aggregation(name: str) -> Aggregation:
+    """The aggregation of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = _ALSO_CALLED.get(name.lower(), name.lower())
+    if found not in AGGREGATIONS:
+        raise UsageError(f"no aggregation {name!r}; there are {', '.join(AGGREGATIONS)}")
+    return found
 
 
 def _is_all(name: str | None) -> bool:

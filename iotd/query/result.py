@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iotd.config.values import format_duration
+from iotd.model.aggregate import Aggregation
 from iotd.model.batch import Times, Values
 from iotd.model.errors import UsageError
 from iotd.model.series import Series
 from iotd.model.types import BUILT_IN, Types
-from iotd.query.aggregate import Aggregation
 from iotd.query.join import Range
 from iotd.query.times import local, local_zone, show
 
@@ -51,6 +51,7 @@ class Answer:
 
     @property
     def complete(self) -> bool:
+        """Whether nothing may be missing."""
         return not self.missing
 
     def __str__(self) -> str:

@@ -36,6 +36,7 @@ def _cell(value: object) -> str:
 
 
 def as_text(rows: Rows) -> str:
+    """The rows as a table of plain text."""
     table = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     return "\n".join(
@@ -48,6 +49,7 @@ def as_text(rows: Rows) -> str:
 
 
 def as_html(rows: Rows) -> str:
+    """The rows as an HTML table."""
     head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
     body = "".join("<tr>" + "".join(f"<td>{escape(_cell(v))}</td>" for v in row.values()) + "</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"

@@ -14,7 +14,7 @@ from iotd.config.values import Address
 from iotd.model.errors import IotdError
 from iotd.query.rows import as_html, as_text, frame
 from iotd.shards.connection import Connection
-from iotd.shards.look import NodeView, ShardView, look_at
+from iotd.shards.probe import NodeView, ShardView, probe
 
 if TYPE_CHECKING:
     import pandas
@@ -158,7 +158,7 @@ async def _one(settings: Tree, shard: Shard, began: float) -> ShardStatus:
     figures: _Figures | None = None
     try:
         async with asyncio.timeout(began + LIMIT_S - _MARGIN_S - time.monotonic()):
-            view = await look_at(settings, shard)
+            view = await probe(settings, shard)
             node = _readable(view)
             if node is not None:
                 figures = await _figures(settings, shard.location, node)

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from iotd.model.aggregate import Aggregation, Piece, combine, needs, piece
 from iotd.model.batch import Times, Values
+from iotd.model.buckets import Run
 from iotd.model.errors import ArchiveError, ShardError
 from iotd.model.series import Series
-from iotd.query.aggregate import Aggregation, Piece, combine, needs, piece
-from iotd.query.archives import Found
-from iotd.query.buckets import Run, runs
+from iotd.query.buckets import runs
 from iotd.query.engine import Query
 from iotd.query.join import Part, Range, Source, parts
 from iotd.query.result import Readings
+from iotd.stores.base import Found
 
 WINDOW = 50_000
 """Readings, or buckets, in a chunk, about: some MB on their way, some 50 ms of the servers."""
@@ -245,7 +246,7 @@ class _Buckets:
         """The archive's part of a bucket that only the boundary cuts; returns the first ms that is still to be read."""
         known = [self._query.known[sensor] for sensor in mixed.sensors]
         upto = min(*(k.boundary for k in known), mixed.last)
-        dirty = any(stain.within(mixed.first, mixed.last) for k in known for stain in k.dirty)
+        dirty = any(r.within(mixed.first, mixed.last) for k in known for r in k.dirty)
         one = (mixed.first - self._run.first) // self._run.width == (mixed.last - self._run.first) // self._run.width
         if dirty or not one or upto < mixed.first:
             return mixed.first

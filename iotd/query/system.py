@@ -10,21 +10,22 @@ from typing import Any
 
 from iotd.config import Settings, load
 from iotd.config.topology import topology
+from iotd.intake.catalogue import catalogued
 from iotd.model.errors import UsageError
-from iotd.model.roster import Roster
+from iotd.model.selection import Selection
 from iotd.model.series import Series
 from iotd.query import stream
-from iotd.query.aggregate import aggregation
-from iotd.query.archives import Archive, open_archive
 from iotd.query.blocking import Blocking, iterating, waiting
 from iotd.query.distribution import Distribution, distribution
 from iotd.query.engine import Query
 from iotd.query.marks import Marks, read_marks
-from iotd.query.names import Ids, Selection, select
+from iotd.query.names import Ids, aggregation, select
 from iotd.query.result import Readings, concatenate
 from iotd.query.shard import ShardSource
 from iotd.query.status import ShardsStatus, shards_status
 from iotd.query.times import Time, local, parse_bucket, parse_range, parse_time
+from iotd.stores.base import Store
+from iotd.stores.registry import open_store
 
 
 class ShardingSystem:
@@ -40,7 +41,7 @@ class ShardingSystem:
         """Use :meth:`connect`, unless you have settings of your own."""
         self.settings = settings
         self._topology = topology(settings)
-        self._archive: Archive | None = open_archive(settings)
+        self._archive: Store | None = open_store(settings, read_only=True)
 
     @classmethod
     def connect(cls, config: str | Path | None = None, **overrides: Any) -> ShardingSystem:
@@ -110,7 +111,7 @@ class ShardingSystem:
             start, end: times as :func:`iotd.query.times.parse_time` reads them; the start is part of the range, the
                 end is not; without an end: up to now.
             sensor_ids: one id or several; None: all sensors.
-            agg: an aggregation of :data:`iotd.query.aggregate.AGGREGATIONS`, computed by the servers; needs ``bucket``.
+            agg: an aggregation of :data:`iotd.model.aggregate.AGGREGATIONS`, computed by the servers; needs ``bucket``.
             bucket: the length of a bucket: ``"1m"``, a timedelta, or seconds; one of a day begins at midnight.
 
         Returns:
@@ -226,6 +227,19 @@ class ShardingSystem:
         finally:
             await query.close()
 
+    def _known(self) -> list[Series]:
+        """The series that there should be: a dead shard can't say which ones it holds."""
+        simulated, types = self.settings.sensors, self.settings.known_types
+        found = catalogued(self.settings.state / "catalogue.sqlite")
+        if found is None:  # no daemon has run here: the system's sensors are the simulated ones, or unknown
+            found = [
+                Series(kind, location, str(n), types.unit(kind))
+                for location in self.settings.locations
+                for kind in simulated.types
+                for n in range(1, simulated.per_type + 1)
+            ]
+        return found
+
     def _query(self, what: Selection, first: int, stop: int) -> Query:
         archive = self._archive
 
@@ -233,9 +247,8 @@ class ShardingSystem:
             return (archive and read_marks(self.settings.state, archive.identity)) or Marks()
 
         shards = {name: ShardSource(self._topology.shard(name), self.settings) for name in what.locations}
-        simulated, types = self.settings.sensors, self.settings.known_types
-        rosters = (Roster.of(at, simulated.types, simulated.per_type, types) for at in what.locations)
-        sensors = [sensor for roster in rosters for sensor in roster if sensor in what]
+        types = self.settings.known_types
+        sensors = [series for series in self._known() if series in what]
         return Query(what, first, stop, shards=shards, archive=archive, marks=marks, sensors=sensors, types=types)
 
 

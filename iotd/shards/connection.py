@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 import redis.exceptions as rx
@@ -23,11 +23,13 @@ from redis.backoff import NoBackoff
 from iotd.config.tree import Credentials
 from iotd.config.values import Address
 from iotd.model.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
+from iotd.shards.tls import tls_context
 
 Argument = bytes | str | int | float
 
 _READ = 1024 * 1024
 """Bytes of a long reply taken from the stream at once."""
+_NEWLINE = ord("\n")
 _NOT_MASTER = ("READONLY", "UNBLOCKED", "MASTERDOWN", "You can't write against a read only replica")
 _PASSING = ("LOADING", "OOM", "NOREPLICAS", "MISCONF", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "max number of clients")
 _OURS_TO_MEND = ("NOAUTH", "NOPERM", "WRONGPASS", "unknown command", "Authentication")
@@ -97,14 +99,10 @@ class Connection:
             "socket_connect_timeout": connect_timeout,
             "driver_info": None,
         }
-        if credentials.tls:
-            options |= {
-                "ssl_ca_certs": credentials.tls_ca_file and str(credentials.tls_ca_file),
-                "ssl_certfile": credentials.tls_cert_file and str(credentials.tls_cert_file),
-                "ssl_keyfile": credentials.tls_key_file and str(credentials.tls_key_file),
-            }
         link = (SSLConnection if credentials.tls else RedisConnection)(**options)
         try:
+            if isinstance(link, SSLConnection):
+                link.ssl_context.context = await tls_context(credentials)
             async with asyncio.timeout(connect_timeout):
                 await link.connect()  # type: ignore[no-untyped-call]
         except (*_BROKEN, TimeoutError) as e:
@@ -161,40 +159,35 @@ class Connection:
         Raises:
             ShardError: as :meth:`call`; the connection is closed also when the reply has another form.
         """
-        where = f"{self.address}: {_name(args)}"
+        (reply,) = await self.call_pairs_many((args,))
+        if isinstance(reply, BaseException):
+            raise shard_error(reply, f"{self.address}: {_name(args)}")
+        return reply
+
+    async def call_pairs_many(
+        self, commands: Sequence[Sequence[Argument]]
+    ) -> list[tuple[int, bytes] | rx.ResponseError]:
+        """Such commands in one round trip, and their replies in order; error replies are in the list as exceptions.
+
+        Raises:
+            ShardUnavailable: the connection broke, or not all replies came in time; it is closed then, also when a
+                reply has another form.
+        """
+        if not commands:
+            return []
+        where = f"{self.address}: {_name(commands[0])}"
         try:
             self._require_open()
             async with asyncio.timeout(self._response_timeout):
-                await self._link.send_packed_command([pack(args)], False)
-                reader: Any = self._link._reader
-                return await self._pairs(reader)
-        except rx.ResponseError as e:
-            raise shard_error(e, where) from None
-        except (*_BROKEN, TimeoutError, asyncio.IncompleteReadError) as e:
+                await self._link.send_packed_command([pack(c) for c in commands], False)
+                # hiredis has nothing of these replies: it was given whole replies only, and none is under way
+                replies = _PairReplies(cast(asyncio.StreamReader, self._link._reader))
+                return [await replies.next() for _ in commands]
+        except (*_BROKEN, TimeoutError) as e:
             self.abort()
             raise shard_error(e, where) from None
 
-    async def _pairs(self, reader: asyncio.StreamReader) -> tuple[int, bytes]:
-        # hiredis has nothing of this reply: it was given whole replies only, and none is under way
-        head = await reader.readuntil(b"\n")
-        if head.startswith(b"-"):
-            raise rx.ResponseError(head[1:-2].decode(errors="replace"))
-        if not head.startswith(b"*"):
-            raise rx.InvalidResponse(f"an array was expected, not {head!r}")
-        count = int(head[1:])
-        parts, left = [], 3 * count
-        while left > 0:
-            part = await reader.read(_READ)
-            if not part:
-                raise rx.ConnectionError("closed by the server")
-            parts.append(part)
-            left -= part.count(b"\n")
-        pairs = b"".join(parts)
-        if pairs.count(b"*2\r\n:") != count or pairs.count(b"\r\n+") != count or left < 0:
-            raise rx.InvalidResponse(f"pairs of integer and simple string were expected, not {pairs[:60]!r}")
-        return count, pairs
-
-    async def send(self, packed: Iterable[bytes]) -> None:
+    async def send(self, commands: Iterable[bytes]) -> None:
         """Commands already in RESP, handed to the socket; returns when the socket's buffer has room again.
 
         Raises:
@@ -202,7 +195,7 @@ class Connection:
         """
         try:
             self._require_open()
-            await self._link.send_packed_command(packed, False)
+            await self._link.send_packed_command(commands, False)
         except _BROKEN as e:
             self.abort()
             raise shard_error(e, f"{self.address}: sending") from None
@@ -240,6 +233,48 @@ class Connection:
         await self._link.disconnect(nowait=True)
 
 
+class _PairReplies:
+    """Replies of pairs, one after the other, out of a stream."""
+
+    def __init__(self, stream: asyncio.StreamReader) -> None:
+        self._stream = stream
+        self._rest = b""
+
+    async def next(self) -> tuple[int, bytes] | rx.ResponseError:
+        while (end := self._rest.find(b"\n") + 1) == 0:
+            self._rest += await self._more()
+        head, self._rest = self._rest[:end], self._rest[end:]
+        if head.startswith(b"-"):
+            return rx.ResponseError(head[1:-2].decode(errors="replace"))
+        if not head.startswith(b"*"):
+            raise rx.InvalidResponse(f"an array was expected, not {head!r}")
+        count = int(head[1:])
+        pairs = await self._lines(3 * count)
+        if pairs.count(b"*2\r\n:") != count or pairs.count(b"\r\n+") != count:
+            raise rx.InvalidResponse(f"pairs of integer and simple string were expected, not {pairs[:60]!r}")
+        return count, pairs
+
+    async def _lines(self, left: int) -> bytes:
+        parts: list[bytes] = []
+        while left > 0:
+            some = self._rest or await self._more()
+            if (lines := some.count(b"\n")) >= left:
+                import numpy as np  # noqa: PLC0415  # `iotd status` asks for nothing so long, and need not wait for it
+
+                end = int(np.flatnonzero(np.frombuffer(some, np.uint8) == _NEWLINE)[left - 1]) + 1
+                some, self._rest = some[:end], some[end:]
+            else:
+                self._rest = b""
+            parts.append(some)
+            left -= lines
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _more(self) -> bytes:
+        if not (part := await self._stream.read(_READ)):
+            raise rx.ConnectionError("closed by the server")
+        return part
+
+
 def _cut(link: RedisConnection) -> None:
     # redis-py only closes, and TLS then says goodbye first: to a node that hangs for half a minute, longer than the
     # event loop may live
@@ -250,8 +285,8 @@ def _cut(link: RedisConnection) -> None:
 
 def pack(command: Sequence[Argument]) -> bytes:
     """A command in RESP, as bytes for :meth:`Connection.send`."""
-    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub knows one kind only
-    return packed
+    encoded: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub knows one kind only
+    return encoded
 
 
 def _name(command: Sequence[Argument]) -> str:

@@ -11,10 +11,10 @@ from iotd.config.tree import Tree
 from iotd.config.values import Address
 from iotd.model.errors import ShardMisconfigured
 from iotd.shards.connection import Connection
-from iotd.shards.verdict import Claim
+from iotd.shards.election import Claim
 
 TROUBLE = frozenset({"+sdown", "+odown", "+try-failover", "+new-epoch", "+reboot", "+switch-master", "+promoted-slave"})
-"""Events after which the nodes' roles are looked at closely."""
+"""Events after which the nodes' roles are probed closely."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,61 +1,142 @@
-"""Making the series of a location: once, with labels and retention, before anything is written."""
+"""The series of a location on one node: made once, with labels and retention, before their first sample."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from iotd.config.tree import Redis
 from iotd.model.series import Series
+from iotd.shards.catalogue import Catalogue
 from iotd.shards.connection import Connection, shard_error
+from iotd.shards.madd import Numbers
 
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 500
+"""Commands in one round trip."""
 
 
-async def make_series(connection: Connection, sensors: Iterable[Series], settings: Redis) -> int:
+class Made:
+    """Which series of a location the present master has.
+
+    Attributes:
+        taken: numbers of series whose key is something else.
+    """
+
+    def __init__(self, location: str, catalogue: Catalogue, settings: Redis) -> None:
+        self.taken: set[int] = set()
+        self._location = location
+        self._catalogue = catalogue
+        self._settings = settings
+        self._made = np.zeros(0, bool)
+        self._adjusted = False
+
+    async def look_up(self, connection: Connection) -> None:
+        """Asks a node which series it has; one command, however many there are.
+
+        Series that were made with other settings are given today's, the first time.
+
+        Raises:
+            ShardError: no answer.
+        """
+        self.taken.clear()
+        keys = set(await connection.call("TS.QUERYINDEX", f"location={self._location}"))
+        numbers = self._catalogue.of_location(self._location)
+        present = [number for number in numbers if self._catalogue.keys[number] in keys]
+        self._made = np.zeros(self._size(), bool)
+        self._made[present] = True
+        if not self._adjusted:
+            await self._adjust(connection, present)
+            self._adjusted = True
+
+    async def _adjust(self, connection: Connection, present: Sequence[int]) -> None:
+        # the settings that series were made with stand beside them, so that a start need not ask or alter each
+        key = f"iotd:series:{self._location}"
+        now = f"retention={_retention(self._settings)} chunk={self._settings.chunk_bytes}".encode()
+        if await connection.call("GET", key) == now:
+            return
+        for start in range(0, len(present), _AT_ONCE):
+            some = [self._catalogue.series(number) for number in present[start : start + _AT_ONCE]]
+            await _alter(connection, some, self._settings)
+        await connection.call("SET", key, now)
+
+    def lacking(self, series: Numbers) -> NDArray[np.int32]:
+        """Of the series of some readings: those that must be made first."""
+        if len(self._made) < self._size():
+            self._made = np.append(self._made, np.zeros(self._size() - len(self._made), bool))
+        made = self._made[series]
+        return np.zeros(0, np.int32) if made.all() else np.unique(series[~made])
+
+    async def make(self, connection: Connection, numbers: Sequence[int]) -> int:
+        """Makes these series; returns how many were not there.
+
+        Raises:
+            ShardError: the node refuses.
+        """
+        made, taken = await make_series(connection, map(self._catalogue.series, numbers), self._settings)
+        self._made[list(numbers)] = True
+        names = {s.key for s in taken}
+        self.taken.difference_update(numbers)
+        self.taken.update(n for n in numbers if self._catalogue.series(n).key in names)
+        return made
+
+    def _size(self) -> int:
+        return len(self._catalogue.keys)
+
+
+async def make_series(connection: Connection, series: Iterable[Series], settings: Redis) -> tuple[int, list[Series]]:
     """Makes the series that are missing, and gives those that exist today's retention, policy and labels.
 
     TS.CREATE comes before any sample, because labels and retention given in TS.ADD were not replicated
-    (RedisTimeSeries #1455), and LAST, because the default policy BLOCK fails on a replay (facts.md).
-
-    A key that is taken by something else stays as it is; what is written to it goes to the dead letters.
+    (RedisTimeSeries #1455), and LAST, because the default policy BLOCK fails on a replay.
 
     Returns:
-        how many were made.
+        how many were made, and those whose key is taken by something else: that stays as it is.
 
     Raises:
         ShardError: the node refuses for another reason than that the series exists.
     """
-    made = 0
-    sensors = list(sensors)
-    for start in range(0, len(sensors), _AT_ONCE):
-        some = sensors[start : start + _AT_ONCE]
+    made, taken = 0, []
+    series = list(series)
+    for start in range(0, len(series), _AT_ONCE):
+        some = series[start : start + _AT_ONCE]
         replies = await connection.call_many([("TS.CREATE", s.key, *_options(s, settings)) for s in some])
         existing = []
-        for sensor, reply in zip(some, replies, strict=True):
+        for one, reply in zip(some, replies, strict=True):
             if not isinstance(reply, BaseException):
                 made += 1
             elif "already exists" in str(reply):
-                existing.append(sensor)
+                existing.append(one)
             else:
-                raise shard_error(reply, f"{connection.address}: TS.CREATE {sensor.key}")
-        replies = await connection.call_many([("TS.ALTER", s.key, *_options(s, settings)) for s in existing])
-        for sensor, reply in zip(existing, replies, strict=True):
-            if not isinstance(reply, BaseException):
-                continue
-            if not any(mark in str(reply) for mark in ("WRONGTYPE", "not a TSDB key")):
-                raise shard_error(reply, f"{connection.address}: TS.ALTER {sensor.key}")
-            log.error("key_taken", key=sensor.key, node=str(connection.address), hint="rename or delete that key")
-    return made
+                raise shard_error(reply, f"{connection.address}: TS.CREATE {one.key}")
+        taken += await _alter(connection, existing, settings)
+    return made, taken
 
 
-def _options(sensor: Series, settings: Redis) -> list[str | int]:
-    labels = [text for pair in sensor.labels.items() for text in pair]
-    retention = round(settings.retention.total_seconds() * 1000)
+async def _alter(connection: Connection, series: Sequence[Series], settings: Redis) -> list[Series]:
+    taken = []
+    replies = await connection.call_many([("TS.ALTER", s.key, *_options(s, settings)) for s in series])
+    for one, reply in zip(series, replies, strict=True):
+        if not isinstance(reply, BaseException):
+            continue
+        if not any(mark in str(reply) for mark in ("WRONGTYPE", "not a TSDB key")):
+            raise shard_error(reply, f"{connection.address}: TS.ALTER {one.key}")
+        log.error("key_taken", key=one.key, node=str(connection.address), hint="rename or delete that key")
+        taken.append(one)
+    return taken
+
+
+def _retention(settings: Redis) -> int:
+    return round(settings.retention.total_seconds() * 1000)
+
+
+def _options(series: Series, settings: Redis) -> list[str | int]:
+    labels = [text for pair in series.labels.items() for text in pair]
     return [
-        *("RETENTION", retention, "CHUNK_SIZE", settings.chunk_bytes, "DUPLICATE_POLICY", "LAST"),
+        *("RETENTION", _retention(settings), "CHUNK_SIZE", settings.chunk_bytes, "DUPLICATE_POLICY", "LAST"),
         *("LABELS", *labels),
     ]

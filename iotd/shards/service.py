@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from iotd.config.topology import Shard
 from iotd.config.tree import Tree
 from iotd.config.values import Address
-from iotd.model.roster import Roster
+from iotd.log.base import Depth, Log, Partition
+from iotd.model.batch import Batch, Times, Values
+from iotd.model.series import Series
 from iotd.ops.tasks import together
-from iotd.pipeline.lane import LaneDepth
-from iotd.pipeline.queue import Queue
-from iotd.shards.fence import Late
-from iotd.shards.moves import Move, ShardingMetadata
+from iotd.shards.catalogue import Catalogue, Held
+from iotd.shards.failovers import Failover, ShardingMetadata
 from iotd.shards.watcher import Watcher
 from iotd.shards.writer import Writer
 
@@ -34,17 +36,22 @@ class ShardState:
         roles: by node name, what it last said (``master``, ``slave``) or None when it does not answer.
         lag: bytes by which each connected replica is behind, by node name.
         sentinels: names of those that answer.
-        depth: what waits in the lane.
-        handed: readings handed over since the start of the daemon.
-        written: readings that the master has taken since then; what was written again counts again.
-        confirmed: readings that master and replica hold for certain, since then.
-        replayed: batches that were sent again.
-        refused: readings in the dead-letter file since then.
+        waiting: what is in the log and not on the disks of master and replica.
+        unarchived: what is in the log and not archived.
+        age: seconds since readings last became durable, while batches are pending (0 when none is).
+        full: the log is at its limit, and sources wait.
+        taken: readings taken since the daemon's start.
+        acknowledged: readings that a master has answered for since then; what was written again counts again.
+        durable: readings on the disks of master and replica, since then.
+        replayed: batches that waited when a master was taken up.
+        held: readings that were not accepted since then, by the intake or by Redis.
+        expired: readings older than the shard keeps, which only the archive takes.
+        lost_series: series of which the shard may lack what the log no longer has, not yet written back.
         trouble: why nothing is written at present, None while all is well.
         outage_s: seconds during which nothing was written since then, the present outage among them.
-        failovers: how often the shard has moved since then.
-        moves: how often it has, as far as that is remembered.
-        last_move: the last time it did.
+        failovers: how often the shard has failed over since then.
+        failovers_known: how often it has, as far as that is remembered.
+        last_failover: the last one of these.
     """
 
     location: str
@@ -53,47 +60,78 @@ class ShardState:
     roles: dict[str, str | None]
     lag: dict[str, int]
     sentinels: list[str]
-    depth: LaneDepth
-    handed: int
-    written: int
-    confirmed: int
+    waiting: Depth
+    unarchived: Depth
+    age: float
+    full: bool
+    taken: int
+    acknowledged: int
+    durable: int
     replayed: int
-    refused: int
+    held: int
+    expired: int
+    lost_series: int
     trouble: str | None
     outage_s: float
     failovers: int
-    moves: int
-    last_move: Move | None
+    failovers_known: int
+    last_failover: Failover | None
 
 
 class ShardService:
     """Runs one shard; :meth:`state` is for status and metrics."""
 
-    def __init__(self, shard: Shard, roster: Roster, queue: Queue, settings: Tree, state: Path, *, late: Late) -> None:
+    def __init__(
+        self, shard: Shard, log_: Log, catalogue: Catalogue, *, held: Held, settings: Tree, state: Path
+    ) -> None:
+        """
+        Args:
+            held: keeps the readings that Redis refuses.
+            state: the state directory, for the sharding metadata.
+        """
         self.shard = shard
-        self.lane = queue.lanes[shard.location]
+        self.partition: Partition = log_.partition(shard.location)
         self.watcher = Watcher(shard, settings)
-        self.metadata = ShardingMetadata(state, shard, roster)
+        numbers = catalogue.of_location
+        self.metadata = ShardingMetadata(
+            state, shard, lambda: [catalogue.keys[n].decode() for n in numbers(shard.location)]
+        )
         self._failovers = 0
         self._outage_s = 0.0
-        self._moves: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
+        self._backlog = self.partition.depth("durable").readings
+        self._durable = 0
+        self._pending: asyncio.Queue[tuple[str, str, str, float]] = asyncio.Queue()
         self.writer = Writer(
-            roster,
-            self.lane,
-            spool=queue.spool,
+            log_,
+            self.partition,
+            catalogue,
             watcher=self.watcher,
-            dead_letters=queue.dead_letters,
+            held=held,
             settings=settings,
-            late=late,
-            moved=self._moved,
-            newest=self.lane.span.last if self.lane.span else 0,
+            failed_over=self._failed_over,
         )
 
+    @property
+    def lost_series(self) -> set[int]:
+        """Numbers of series of which the shard may lack readings that the log no longer has; who has written back what
+        the archive has takes them out."""
+        return self.writer.losses.series
+
     def go_on_from(self, before: ShardService) -> None:
-        """Counts on where a service of the same location left off, which this one replaces."""
+        """Goes on where a service of the same location left off, which this one replaces."""
         self.writer.stats = before.writer.stats
+        self.writer.losses.series |= before.writer.losses.series
         self._failovers = before._failovers
         self._outage_s = before._outage_s
+        self._backlog, self._durable = before._backlog, before._durable
+
+    async def write_again(self, batch: Batch) -> NDArray[np.bool_]:
+        """See :meth:`Writer.write_again`."""
+        return await self.writer.write_again(batch)
+
+    async def restore(self, series: Series, times: Times, values: Values) -> int:
+        """See :meth:`Writer.restore`."""
+        return await self.writer.restore(series, times, values)
 
     async def run(self) -> None:
         """Watches and writes until cancelled.
@@ -106,18 +144,19 @@ class ShardService:
             group.create_task(self.writer.run(), name=f"write {self.shard.location}")
             group.create_task(self._keep_metadata(), name=f"metadata {self.shard.location}")
 
-    def _moved(self, source: Address, target: Address, reason: str, gap_s: float) -> None:
+    def _failed_over(self, source: Address, target: Address, reason: str, gap_s: float) -> None:
         names = self.shard.name_of(source), self.shard.name_of(target)
         self._failovers += 1
         self._outage_s += gap_s
-        log.info("shard_moved", shard=self.shard.location, source=names[0], target=names[1], gap_ms=round(1000 * gap_s))
-        self._moves.put_nowait((*names, reason, gap_s))
+        gap_ms = round(1000 * gap_s)
+        log.info("shard_failed_over", shard=self.shard.location, source=names[0], target=names[1], gap_ms=gap_ms)
+        self._pending.put_nowait((*names, reason, gap_s))
 
     async def _keep_metadata(self) -> None:
         belief = await self.watcher.accepting()
         await self._on_disk(self.metadata.write, self.shard.name_of(belief.address))
         while True:
-            await self._on_disk(self.metadata.moved, *await self._moves.get())
+            await self._on_disk(self.metadata.failed_over, *await self._pending.get())
 
     async def _on_disk(self, write: Any, *args: Any) -> None:
         try:
@@ -125,8 +164,16 @@ class ShardService:
         except OSError as e:
             log.warning("metadata_not_written", path=str(self.metadata.path), reason=str(e))
 
-    def state(self) -> ShardState:
+    def state(self, *, taken: int, held: int) -> ShardState:
+        """What is known now; asks nobody.
+
+        Args:
+            taken, held: readings, by the intake, since the daemon's start.
+        """
         watcher, belief = self.watcher, self.watcher.belief
+        partition, stats = self.partition, self.writer.stats
+        waiting = partition.depth("durable")
+        self._durable = max(self._durable, taken + self._backlog - waiting.readings)
         name = self.shard.name_of
         return ShardState(
             location=self.shard.location,
@@ -135,15 +182,20 @@ class ShardService:
             roles={name(address): role for address, role in watcher.roles.items()},
             lag={name(a): n for a, n in watcher.lags.get(belief.address, {}).items()} if belief else {},
             sentinels=watcher.answering,
-            depth=self.lane.depth(),
-            handed=self.lane.readings,
-            written=self.writer.stats.readings,
-            confirmed=self.lane.confirmed_readings,
-            replayed=self.writer.stats.replayed,
-            refused=self.writer.stats.refused,
-            trouble=self.writer.stats.outage.reason or watcher.refusal.reason,
-            outage_s=round(self._outage_s + self.writer.stats.outage.seconds, 3),
+            waiting=waiting,
+            unarchived=partition.depth("archived"),
+            age=round(partition.positions.waiting("durable"), 3),
+            full=partition.full,
+            taken=taken,
+            acknowledged=stats.readings,
+            durable=self._durable,
+            replayed=stats.replayed,
+            held=held + stats.refused,
+            expired=stats.expired,
+            lost_series=len(self.lost_series),
+            trouble=stats.outage.reason or watcher.refusal.reason,
+            outage_s=round(self._outage_s + stats.outage.seconds, 3),
             failovers=self._failovers,
-            moves=len(self.metadata.moves),
-            last_move=self.metadata.last,
+            failovers_known=len(self.metadata.failovers),
+            last_failover=self.metadata.last,
         )

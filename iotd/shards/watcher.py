@@ -15,11 +15,12 @@ from iotd.config.topology import Shard
 from iotd.config.tree import Tree
 from iotd.config.values import Address
 from iotd.model.errors import IotdError, ShardMisconfigured
+from iotd.ops.backoff import Backoff
 from iotd.ops.outage import Outage
 from iotd.ops.tasks import Group, together
 from iotd.shards.connection import Connection
+from iotd.shards.election import Belief, Claim, NodeRole, elect
 from iotd.shards.sentinels import TROUBLE, AddressMap, SentinelClient, SentinelEvent
-from iotd.shards.verdict import Belief, Claim, NodeRole, judge
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +36,7 @@ class Watcher:
     """Knows the node to write to (:attr:`belief`), and tells those who wait when that changes.
 
     Hears the events of all Sentinels, asks them and the nodes now and then, and from the first sign of trouble asks
-    the nodes for their ROLE all the time. :func:`iotd.shards.verdict.judge` decides.
+    the nodes for their ROLE all the time. :func:`iotd.shards.election.elect` decides.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Watcher:
             await self._changed.wait_for(lambda: self.belief is not None)
             return cast(Belief, self.belief)
 
-    async def moved_from(self, address: Address) -> None:
+    async def failed_over_from(self, address: Address) -> None:
         """Returns when ``address`` is no longer the node to write to."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.belief is None or self.belief.address != address)
@@ -82,14 +83,14 @@ class Watcher:
             )
 
     async def doubt(self, address: Address, *, demoted: bool) -> None:
-        """A writer had trouble with a node: look closely at all of them.
+        """A writer had trouble with a node: probe all of them closely.
 
         Args:
             demoted: the node itself said that it is no master.
         """
         self.roles[address] = "slave" if demoted else None
         self._stir()
-        await self._judge()
+        await self._elect()
 
     @property
     def answering(self) -> list[str]:
@@ -111,17 +112,16 @@ class Watcher:
                 await sentinel.close_asking()
 
     async def _listen(self, sentinel: SentinelClient) -> None:
-        pause = 0.1
+        backoff = Backoff(0.1, self._poll_interval)
         while True:
             try:
                 async with aclosing(sentinel.events()) as events:
                     async for event in events:
-                        pause = 0.1
+                        backoff.reset()
                         self._hear(event)
             except IotdError:
                 pass  # _ask() reports a Sentinel that does not answer
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, self._poll_interval)
+            await asyncio.sleep(backoff.next())
 
     def _hear(self, event: SentinelEvent) -> None:
         self._on_event(event)
@@ -145,7 +145,7 @@ class Watcher:
                 self.claims[name] = (claim, monotonic())
                 if claim.address not in self.roles:
                     self._meet(claim.address, name)
-            await self._judge()
+            await self._elect()
             await self._pause(name, _ASK_IN_DOUBT_S, self._poll_interval)
 
     def _meet(self, address: Address, sentinel: str) -> None:
@@ -185,8 +185,8 @@ class Watcher:
                     self._were_slaves.add(address)
                 if role != self.roles[address]:
                     self.roles[address] = role
-                    await self._judge()
-                # one that is away is looked at in calm, too: once it is back as a replica, it may be promoted
+                    await self._elect()
+                # one that is away is probed even when all is well: once it is back as a replica, it may be promoted
                 calm = _PROBE_TIMEOUT_S if role is None else self._poll_interval
                 await self._pause(address, self._probe_pause(), calm)
         finally:
@@ -195,7 +195,7 @@ class Watcher:
 
     def _note_refusal(self, reason: str) -> None:
         if self.refusal.begins(reason):
-            log.error("node_refuses_us", shard=self.shard.location, reason=reason, effect="readings wait in the spool")
+            log.error("node_refuses_us", shard=self.shard.location, reason=reason, effect="readings wait in the log")
 
     async def _open(self, address: Address) -> Connection:
         return await Connection.open(
@@ -215,10 +215,10 @@ class Watcher:
 
     # ── deciding ──
 
-    async def _judge(self) -> None:
+    async def _elect(self) -> None:
         current = self.belief
         fresh = [claim for claim, at in self.claims.values() if self._fresh(at)]
-        belief = judge(current, fresh, len(self._sentinels), self.roles, self._were_slaves)
+        belief = elect(current, fresh, len(self._sentinels), self.roles, self._were_slaves)
         if belief == current:
             async with self._changed:
                 self._changed.notify_all()  # a node may have been met
@@ -249,7 +249,7 @@ class Watcher:
         return not steady or monotonic() - self._trouble_at < _CALM_AFTER_S
 
     def _probe_pause(self) -> float:
-        # a node that stays away for long is looked at less often; an event of a Sentinel makes it urgent again
+        # a node that stays away for long is probed less often; an event of a Sentinel makes it urgent again
         urgent = self._settings.sentinel.probe_interval.total_seconds()
         return min(urgent * max(1.0, (monotonic() - self._trouble_at) / 10), _PROBE_TIMEOUT_S)
 

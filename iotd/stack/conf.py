@@ -60,7 +60,7 @@ def redis_conf(settings: Settings, node: Node, site: Site, module: PurePath | No
     """
     lines = [
         *_common(node, site, settings.redis),
-        # the append-only file is what WAITAOF, and so the fence, stands on
+        # the append-only file is what WAITAOF, and so the checkpoint, stands on
         "appendonly yes",
         "appendfsync everysec",
         "aof-load-truncated yes",
@@ -105,7 +105,7 @@ def sentinel_conf(settings: Settings, shard: Shard, node: Node, site: Site, mast
         f"sentinel down-after-milliseconds {name} {_ms(s.down_after)}",
         f"sentinel failover-timeout {name} {_ms(s.failover_timeout)}",
         f"sentinel parallel-syncs {name} 1",
-        # a master that comes back too fast to be missed, and empty, must not empty its replica (facts.md)
+        # a master that comes back too fast to be missed, and empty, must not empty its replica (sentinel.conf)
         f"sentinel master-reboot-down-after-period {name} {_ms(s.down_after)}",
     ]
     if (password := _password(settings.redis)) is not None:

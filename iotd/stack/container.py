@@ -177,15 +177,15 @@ class Container:
 
     def put(self, files: Mapping[str, str | bytes]) -> None:
         """Writes files into its volume, readable for root only; it need not run."""
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as tar:
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
             for name, text in files.items():
                 data = text.encode() if isinstance(text, str) else text
                 info = tarfile.TarInfo(name)
                 info.size, info.mode = len(data), 0o600
                 tar.addfile(info, io.BytesIO(data))
         with engine_errors(self.name):
-            self._existing().put_archive(FOLDER, packed.getvalue())
+            self._existing().put_archive(FOLDER, archive.getvalue())
 
     def get(self, name: str) -> str | None:
         """A file of its volume; None when there is none, or no container."""

@@ -72,7 +72,7 @@ class Containers:
             try:
                 engine.need_image(self._client, self._docker.influxdb_image, "stack.docker.influxdb_image", self._tell)
             except engine.NoImage as e:
-                if self._settings.archive.sink == "influxdb":
+                if self._settings.archive.scheme == "influxdb":
                     raise
                 self._tell(f"{e}; the archive is the embedded one")
         self._network.make()
@@ -80,7 +80,7 @@ class Containers:
     @property
     def _wants_influxdb(self) -> bool:
         s = self._settings
-        return s.influxdb.url is None and s.archive.sink in ("auto", "influxdb")
+        return s.influxdb.url is None and s.archive.scheme in ("auto", "influxdb")
 
     def has_influxdb(self) -> bool:
         return engine.has_image(self._client, self._docker.influxdb_image)

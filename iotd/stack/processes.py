@@ -83,7 +83,9 @@ class Processes:
     def start_influxdb(self, node: Node) -> None:
         influxd = find_influxd(self._settings.stack)
         if influxd is None:
-            raise StackError("no influxd: name one in stack.influxd, put one on PATH, or set archive.sink to embedded")
+            raise StackError(
+                'no influxd: name one in stack.influxd, put one on PATH, or set archive.store to "embedded:"'
+            )
         folder = self._own(node)
         command = [
             str(influxd),

@@ -82,9 +82,9 @@ class Stack:
 
     def _runs_influxdb(self) -> bool:
         s = self._settings
-        if s.influxdb.url is not None or s.archive.sink not in ("auto", "influxdb"):
+        if s.influxdb.url is not None or s.archive.scheme not in ("auto", "influxdb"):
             return False
-        return s.archive.sink == "influxdb" or self.backend.has_influxdb()
+        return s.archive.scheme == "influxdb" or self.backend.has_influxdb()
 
     # ── all of them ──
 

@@ -13,9 +13,9 @@ class Health:
     """Whether readings are taken.
 
     Attributes:
-        ready: they are, each is in the spool when its source goes on.
+        ready: they are, each is in the log when its source goes on.
         reasons: why they are not.
-        degraded: what is wrong without keeping readings away: the spool takes them.
+        degraded: what is wrong without keeping readings away: the log takes them.
     """
 
     ready: bool
@@ -28,18 +28,21 @@ def health(state: DaemonState, settings: Settings) -> Health:
     reasons = []
     if state.phase != "running":
         reasons.append(f"the daemon is {state.phase}")
-    if state.spool_failing is not None:
-        reasons.append(f"the spool can't be written: {state.spool_failing}")
+    if state.log_failing is not None:
+        reasons.append(f"the log can't be written: {state.log_failing}")
     degraded = []
     for shard in state.shards:
-        if shard.depth.bytes >= settings.spool.limit:
-            reasons.append(f"{shard.location}: its spool is at its limit (spool.limit), sensors wait")
+        if shard.full:
+            reasons.append(f"{shard.location}: its log is at its limit (log.limit), sources wait")
         if shard.master is None:
-            degraded.append(f"{shard.location}: no master; its readings wait in the spool")
+            degraded.append(f"{shard.location}: no master; its readings wait in the log")
         elif shard.trouble is not None:
-            degraded.append(f"{shard.location}: {shard.trouble.rstrip('.')}; its readings wait in the spool")
+            degraded.append(f"{shard.location}: {shard.trouble.rstrip('.')}; its readings wait in the log")
         elif not shard.lag:
-            degraded.append(f"{shard.location}: no replica is connected; the spool keeps what is written meanwhile")
+            degraded.append(f"{shard.location}: no replica is connected; the log keeps what is written meanwhile")
+    if state.damage:
+        places = f"{state.damage} place{'' if state.damage == 1 else 's'}"
+        degraded.append(f"the log is damaged in {places}: the event log_damaged says what is lost")
     if state.archive.trouble is not None:
         degraded.append(f"archive: {state.archive.trouble}")
     if state.reload.refused is not None:

@@ -64,9 +64,10 @@ def _of_daemon(state: DaemonState) -> Iterator[Metric]:
     yield _gauge("iotd_build_info", "Always 1; the version is a label.", {state.version: 1}, "version")
     yield _gauge("iotd_running", "1 while the daemon takes readings.", state.phase == "running")
     yield _gauge("iotd_tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
-    yield _gauge("iotd_memory_used_bytes", "Memory of the bounded queue in use.", state.memory_used)
-    yield _gauge("iotd_memory_limit_bytes", "Capacity of the bounded queue (queue.memory).", state.memory_limit)
-    yield _gauge("iotd_spool_failing", "1 while the spool can't be written.", state.spool_failing is not None)
+    yield _gauge("iotd_memory_used_bytes", "Readings in memory, on their way.", state.memory_used)
+    yield _gauge("iotd_memory_limit_bytes", "How much that may be (log.memory).", state.memory_limit)
+    yield _gauge("iotd_log_failing", "1 while the log can't be written.", state.log_failing is not None)
+    yield _gauge("iotd_log_damaged_places", "Places of the log that could not be read since the start.", state.damage)
     restarts = dict(sorted(state.restarts.items()))
     yield _counter("iotd_task_restarts", "Tasks that died and were started again.", restarts, "task")
     yield _counter("iotd_reloads", "Configurations that were taken over.", state.reload.count)
@@ -77,25 +78,27 @@ def _of_daemon(state: DaemonState) -> Iterator[Metric]:
 
 def _of_readings(state: DaemonState) -> Iterator[Metric]:
     counter, gauge = _by_shard(_counter, state), _by_shard(_gauge, state)
-    yield counter("iotd_readings_produced", "Readings that sources have handed over.", lambda s: s.handed)
+    yield counter("iotd_readings_taken", "Readings that sources have handed over.", lambda s: s.taken)
     yield counter(
-        "iotd_readings_written", "Readings that a master has taken; once more when written again.", lambda s: s.written
+        "iotd_readings_acknowledged",
+        "Readings that a master has answered for; once more when written again.",
+        lambda s: s.acknowledged,
     )
+    yield counter("iotd_readings_durable", "Readings on the disks of master and replica.", lambda s: s.durable)
+    yield counter("iotd_readings_held", "Readings that were not accepted: in the dead-letter file.", lambda s: s.held)
     yield counter(
-        "iotd_readings_confirmed", "Readings that master and replica hold for certain.", lambda s: s.confirmed
+        "iotd_readings_expired", "Readings older than the shard keeps: straight to the archive.", lambda s: s.expired
     )
-    yield counter(
-        "iotd_readings_rejected", "Readings that Redis refused for good: in the dead-letter file.", lambda s: s.refused
-    )
-    yield gauge("iotd_spool_readings", "Readings in the spool, not confirmed.", lambda s: s.depth.readings)
-    yield gauge("iotd_lane_batches", "Batches handed over and not confirmed.", lambda s: s.depth.batches)
-    yield gauge("iotd_spool_bytes", "Bytes in the spool, not confirmed.", lambda s: s.depth.bytes)
-    yield gauge("iotd_lane_memory_bytes", "Bytes of the lane in memory.", lambda s: s.depth.memory)
-    yield gauge("iotd_spool_kept_bytes", "Confirmed bytes, kept until archived.", lambda s: s.depth.kept)
+    yield gauge("iotd_log_waiting_readings", "Readings in the log, not durable yet.", lambda s: s.waiting.readings)
+    yield gauge("iotd_log_waiting_batches", "Batches in the log, not durable yet.", lambda s: s.waiting.batches)
+    yield gauge("iotd_log_waiting_bytes", "Bytes in the log, not durable yet.", lambda s: s.waiting.bytes)
+    yield gauge("iotd_log_unarchived_readings", "Readings in the log, not archived.", lambda s: s.unarchived.readings)
+    yield gauge("iotd_log_unarchived_bytes", "Bytes in the log, not archived.", lambda s: s.unarchived.bytes)
+    yield gauge("iotd_log_full", "1 while the log is at its limit, and sources wait.", lambda s: s.full)
     yield gauge(
-        "iotd_unconfirmed_age_seconds",
-        "Since confirming last got on, while something waits for it.",
-        lambda s: s.depth.age,
+        "iotd_log_waiting_seconds",
+        "Seconds since readings last became durable while batches are pending.",
+        lambda s: s.age,
     )
 
 
@@ -122,7 +125,7 @@ def _of_shards(state: DaemonState) -> Iterator[Metric]:
     yield from (role, lag)
     yield gauge("iotd_replicas_connected", "Replicas connected to the master.", lambda s: len(s.lag))
     yield gauge("iotd_sentinels_answering", "Sentinels that answered lately.", lambda s: len(s.sentinels))
-    yield counter("iotd_failovers", "Times that writing went over to another node.", lambda s: s.failovers)
+    yield counter("iotd_failovers", "Failovers: times that writing went over to another node.", lambda s: s.failovers)
     yield counter(
         "iotd_outage_seconds", "Time in which nothing was written, the present outage included.", lambda s: s.outage_s
     )
@@ -131,7 +134,7 @@ def _of_shards(state: DaemonState) -> Iterator[Metric]:
 
 def _of_archive(state: DaemonState, newest: dict[str, int]) -> Iterator[Metric]:
     archive = state.archive
-    if archive.sink is None:
+    if archive.store is None:
         return
     yield _gauge("iotd_archive_up", "1 while the archive takes writes.", archive.trouble is None)
     yield _counter("iotd_archive_points", "Points that the archive acknowledged.", archive.archived)
@@ -146,13 +149,13 @@ def _of_archive(state: DaemonState, newest: dict[str, int]) -> Iterator[Metric]:
     )
     yield _gauge(
         "iotd_archive_lag_seconds",
-        "From the watermark to the newest reading handed over.",
+        "From the watermark to the newest reading taken.",
         {name: max(0, newest.get(name, 0) - mark) / 1000 for name, mark in marks.items()},
     )
     yield _gauge(
         "iotd_archive_lag_points",
-        "Readings handed over since the last whole pass began.",
-        {s.location: s.depth.unarchived for s in state.shards if s.location in archive.locations},
+        "Readings in the log that are not archived.",
+        {s.location: s.unarchived.readings for s in state.shards if s.location in archive.locations},
     )
     yield _gauge(
         "iotd_archive_left_seconds",

@@ -11,7 +11,7 @@ from prometheus_client import Histogram
 from iotd.archive.archiver import ArchiveStatus
 from iotd.config import Settings
 from iotd.ops.looplag import LoopLag
-from iotd.shards.moves import Move
+from iotd.shards.failovers import Failover
 from iotd.shards.reader import ShardReader
 from iotd.shards.service import ShardState
 
@@ -42,8 +42,9 @@ class DaemonState:
     Attributes:
         phase: ``starting``, ``running``, ``draining``, ``stopped``.
         restarts: by task, how often it died and was started again.
-        memory_used: bytes of the bounded queue in use, of ``memory_limit``.
-        spool_failing: why nothing can be written into the spool at present.
+        memory_used: bytes of readings in memory, of ``memory_limit``.
+        log_failing: why nothing can be written into the log at present.
+        damage: places of the log that could not be read when it was opened, or since.
         page: where the HTTP server listens, None when it does not.
     """
 
@@ -55,7 +56,8 @@ class DaemonState:
     restarts: Mapping[str, int]
     memory_used: int
     memory_limit: int
-    spool_failing: str | None
+    log_failing: str | None
+    damage: int
     reload: ReloadState
     page: str | None
 
@@ -73,10 +75,10 @@ class Watched(Protocol):
         """Seconds from sending a batch to its last reply, by location."""
 
     def newest(self) -> dict[str, int]:
-        """Time (ms) of the newest reading handed over, by location; one that has none is not in it."""
+        """Time (ms) of the newest reading taken, by location; one that has none is not in it."""
 
-    def moves(self) -> dict[str, Sequence[Move]]:
-        """What is remembered of each location's moves, oldest first."""
+    def failovers(self) -> dict[str, Sequence[Failover]]:
+        """What is remembered of each location's failovers, oldest first."""
 
     def now_ms(self) -> int:
         """The time by the clock that sources go by."""

@@ -1,4 +1,4 @@
-"""/events: the page's server-sent events, one look at the daemon a second for however many who watch."""
+"""/events: the page's server-sent events, the daemon is asked once a second, however many watch."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from aiohttp import web
 from iotd.config.topology import topology
 from iotd.model.types import Kind, SensorType
 from iotd.ops.control import to_json
-from iotd.shards.moves import Move
+from iotd.shards.failovers import Failover
 from iotd.web.health import Health, health
-from iotd.web.rooms import Points, Reading, Room
+from iotd.web.readings import LocationReadings, Points, Reading
 from iotd.web.state import DaemonState, Watched
 
 _EVERY_S = 1.0
 _WATCHERS = 32
 _WRITE_S = 10.0
-_MOVES = 20
+_FAILOVERS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class RoomNow:
-    """A room's readings and moves, and how its servers are named, for the page."""
+class LocationNow:
+    """A location's readings and failovers, and how its servers are named, for the page."""
 
     location: str
     readings: list[Reading]
-    moves: list[Move]
+    failovers: list[Failover]
     nodes: list[str]
     sentinels: list[str]
 
@@ -59,7 +59,7 @@ class Now:
     types: dict[str, TypeShown]
     daemon: DaemonState
     health: Health
-    rooms: list[RoomNow]
+    locations: list[LocationNow]
 
 
 class Stream:
@@ -68,7 +68,7 @@ class Stream:
     def __init__(self, daemon: Watched) -> None:
         self._daemon = daemon
         self._settings = daemon.settings
-        self._rooms: dict[str, Room] = {}
+        self._readings: dict[str, LocationReadings] = {}
         self._latest = b""
         self._charts: dict[str, dict[str, Points]] = {}
         self._watchers: set[asyncio.Queue[bytes]] = set()
@@ -80,15 +80,15 @@ class Stream:
         try:
             while True:
                 if not self._watchers:
-                    await self._close_rooms()
+                    await self._close_readings()
                     self._somebody.clear()
                     await self._somebody.wait()
                 began = monotonic()
-                await self._look()
+                await self._tell()
                 await asyncio.sleep(max(0.1, _EVERY_S - (monotonic() - began)))
         finally:
             self._ended = True
-            await self._close_rooms()
+            await self._close_readings()
 
     async def send_to(self, response: web.StreamResponse) -> None:
         """Sends events until the client has gone, or reads too slowly."""
@@ -108,12 +108,12 @@ class Stream:
         finally:
             self._watchers.discard(mailbox)
 
-    async def _look(self) -> None:
+    async def _tell(self) -> None:
         state = self._daemon.state()
         await self._follow(state)
-        await asyncio.gather(*(room.look() for room in self._rooms.values()))
+        await asyncio.gather(*(one.refresh() for one in self._readings.values()))
         text = _event("now", self._now(state))
-        charts = {name: room.view.charts for name, room in self._rooms.items()}
+        charts = {name: one.view.charts for name, one in self._readings.items()}
         changed = any(charts[name] is not self._charts.get(name) for name in charts)
         self._charts = charts
         self._latest = text + _event("charts", charts)
@@ -125,32 +125,34 @@ class Stream:
 
     async def _follow(self, state: DaemonState) -> None:
         if self._settings is not self._daemon.settings:  # a reload
-            await self._close_rooms()
+            await self._close_readings()
             self._settings = self._daemon.settings
         names = [shard.location for shard in state.shards]
-        for gone in [name for name in self._rooms if name not in names]:
-            await self._rooms.pop(gone).close()
+        for gone in [name for name in self._readings if name not in names]:
+            await self._readings.pop(gone).close()
         for name in names:
-            if name not in self._rooms:
-                self._rooms[name] = Room(self._daemon.reader(name), self._daemon.settings, self._daemon.now_ms)
+            if name not in self._readings:
+                self._readings[name] = LocationReadings(
+                    self._daemon.reader(name), self._daemon.settings, self._daemon.now_ms
+                )
 
     def _now(self, state: DaemonState) -> Now:
         settings = self._daemon.settings
-        moves = self._daemon.moves()
+        failovers = self._daemon.failovers()
         whole = topology(settings)
         shards = [whole.shard(s.location) for s in state.shards]
-        seen = {reading.type: reading.unit for room in self._rooms.values() for reading in room.view.readings}
+        seen = {reading.type: reading.unit for one in self._readings.values() for reading in one.view.readings}
         return Now(
             now=self._daemon.now_ms(),
             interval=round(settings.sensors.interval.total_seconds() * 1000),
             types={name: TypeShown.of(settings.known_types.row(name, unit)) for name, unit in seen.items()},
             daemon=state,
             health=health(state, settings),
-            rooms=[
-                RoomNow(
+            locations=[
+                LocationNow(
                     shard.location,
-                    self._rooms[shard.location].view.readings,
-                    list(moves.get(shard.location, ()))[-_MOVES:],
+                    self._readings[shard.location].view.readings,
+                    list(failovers.get(shard.location, ()))[-_FAILOVERS:],
                     [node.name for node in shard.redis],
                     [node.name for node in shard.sentinels],
                 )
@@ -158,11 +160,11 @@ class Stream:
             ],
         )
 
-    async def _close_rooms(self) -> None:
-        rooms, self._rooms = self._rooms, {}
+    async def _close_readings(self) -> None:
+        readings, self._readings = self._readings, {}
         self._charts, self._latest = {}, b""
-        for room in rooms.values():
-            await room.close()
+        for one in readings.values():
+            await one.close()
 
 
 def _event(name: str, content: object) -> bytes:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from iotd.model.batch import Times, Values
@@ -97,4 +98,11 @@ def _fraction(texts: _Texts, point: int) -> Values:
 
 
 def _each(texts: _Texts) -> Values:
-    return np.array([float(text.tobytes()) for text in texts], np.float64)
+    # orjson reads a list of numbers in 50 ns each, and rounds right; float reads what is no JSON number: nan, inf
+    width = texts.shape[1]
+    text = np.empty((len(texts), width + 1), np.uint8)
+    text[:, :width], text[:, width] = texts, ord(",")
+    try:
+        return np.array(orjson.loads(b"[%b]" % text.tobytes()[:-1]), np.float64)
+    except orjson.JSONDecodeError:
+        return np.array([float(one.tobytes()) for one in texts], np.float64)

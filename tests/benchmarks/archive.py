@@ -26,22 +26,36 @@ from influxdb_client import InfluxDBClient, Point, WritePrecision
 from influxdb_client.client.write_api import WriteOptions
 
 from iotd.archive.archiver import Archiver
-from iotd.archive.sinks.influxdb import InfluxSink
-from iotd.archive.watermarks import Watermarks
+from iotd.archive.state import ArchiveState
 from iotd.config import Address, Settings
-from iotd.model.roster import Roster
-from iotd.pipeline.budget import Budget
+from iotd.log.budget import Budget
+from iotd.model.batch import Batch, Times, Values
+from iotd.model.series import Series
 from iotd.shards.reader import ShardReader
-from iotd.sources.signal import Signal
+from iotd.sources.simulator.signal import Signal
+from iotd.stores.influxdb.store import InfluxStore
+from tests.benchmarks.core import Core, simulated
 from tests.benchmarks.frame import LOCATIONS, Benchmark, Case, Kind, Run
 from tests.benchmarks.load import load
-from tests.servers.archiving import Keeper
 from tests.servers.influxdb import InfluxServer, running_influxdb
 from tests.servers.ports import port_block
 from tests.servers.system import System, make_settings, server_pids, start_system, stop_system
 
 DAYS = 7
 STEP_MS = 10_000
+
+
+class _Sound:
+    """Stands for the service of a shard that has lost nothing; the log is empty, so nothing is mended."""
+
+    def __init__(self) -> None:
+        self.lost_series: set[int] = set()
+
+    async def write_again(self, batch: Batch) -> None:
+        raise AssertionError(f"{len(batch)} readings to be written again")
+
+    async def restore(self, series: Series, times: Times, values: Values) -> int:
+        raise AssertionError(f"{len(times)} readings of {series.key} to be restored")
 
 
 class FirstArchive:
@@ -60,11 +74,11 @@ class FirstArchive:
         last = 1_790_000_000_000
         times = np.arange(last - DAYS * 86_400_000, last, STEP_MS, dtype=np.int64)
         for location in settings.locations:
-            roster = Roster.of(location, settings.sensors.types, settings.sensors.per_type)
-            values = Signal(settings.simulator.seed, roster).values(times)
+            series = simulated(settings, location)
+            values = Signal(settings.simulator.seed, series, settings.known_types).values(times)
             async with self._system.connection(f"redis-{location}-master") as link:
-                await load(link, roster, settings, times)
-            for column, sensor in enumerate(roster):
+                await load(link, series, settings, times)
+            for column, sensor in enumerate(series):
                 head = f"{sensor.type},location={location},sensor_id={sensor.sensor_id},unit={sensor.unit}"
                 pairs = list(zip(values[:, column].tolist(), times.tolist(), strict=True))
                 batch = settings.archive.batch
@@ -113,17 +127,21 @@ class FirstArchive:
     async def _archive(self, gzip: str) -> int:
         settings = self._settings(gzip)
         folder = Path(tempfile.mkdtemp(dir=self._folder))
-        marks = Watermarks(folder / "watermarks.sqlite")
+        state = ArchiveState(folder / "watermarks.sqlite")
         assert settings.influxdb.url is not None
-        sink = InfluxSink(settings, settings.influxdb.url)
+        store = InfluxStore(settings, settings.influxdb.url)
+        core = Core(settings, folder, LOCATIONS)
         archiver = Archiver(
             settings,
             readers={location: self._reader(location) for location in LOCATIONS},
-            sink=sink,
-            watermarks=marks,
-            budget=Budget(settings.queue.memory),
-            keeper=Keeper(),
-            state=folder,
+            store=store,
+            state=state,
+            budget=Budget(settings.log.memory),
+            log=core.log,
+            log_limit=settings.log.limit,
+            catalogue=core.catalogue,
+            services=dict.fromkeys(LOCATIONS, _Sound()),
+            state_dir=folder,
         )
         running = asyncio.create_task(archiver.run())
         try:
@@ -131,8 +149,9 @@ class FirstArchive:
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-            await sink.close()
-            marks.close()
+            await store.close()
+            await core.close()
+            state.close()
         return sum(one.new for one in done.values())
 
     async def usual(self) -> int:
@@ -141,11 +160,10 @@ class FirstArchive:
     def _usual(self, location: str) -> int:
         count = 0
         host, port = self._system.topology.shard(location).master.address
-        roster = Roster.of(location, self._system.settings.sensors.types, self._system.settings.sensors.per_type)
         shard = redis.Redis(host=host, port=port)
         influx = InfluxDBClient(url=self._influx.url, token=self._influx.token, org=self._influx.org)
         with shard, influx, influx.write_api(WriteOptions(batch_size=5_000)) as api:
-            for sensor in roster:
+            for sensor in simulated(self._system.settings, location):
                 for time, value in shard.ts().range(sensor.key, "-", "+"):
                     point = Point(sensor.type).tag("location", location).tag("sensor_id", sensor.sensor_id)
                     point = point.tag("unit", sensor.unit).field("value", value).time(time, WritePrecision.MS)

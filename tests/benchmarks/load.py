@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import NDArray
 
 from iotd.config import Settings
-from iotd.model.roster import Roster
+from iotd.model.batch import Times
+from iotd.model.series import Series
 from iotd.shards.connection import Connection
+from iotd.shards.madd import Packer
 from iotd.shards.series import make_series
-from iotd.sources.signal import Signal
-from iotd.wire.commands import Packer
+from iotd.sources.simulator.signal import Signal
 
 _AT_ONCE = 1_000
 """Ticks."""
 
 
-async def load(link: Connection, roster: Roster, settings: Settings, times: NDArray[np.int64]) -> None:
-    """Makes the roster's series and writes what the simulator reads at these times (ms, rising)."""
-    signal, packer = Signal(settings.simulator.seed, roster), Packer(roster)
-    await make_series(link, roster, settings.redis)
+async def load(link: Connection, series: Sequence[Series], settings: Settings, times: Times) -> None:
+    """Makes a location's simulated series and writes what the simulator reads at these times (ms, rising)."""
+    signal = Signal(settings.simulator.seed, series, settings.known_types)
+    packer = Packer([one.key.encode() for one in series])
+    numbers = np.arange(len(series), dtype=np.int32)
+    await make_series(link, series, settings.redis)
     for start in range(0, len(times), _AT_ONCE):
-        packed = packer.pack(signal.batch(times[start : start + _AT_ONCE]))
-        await link.send([packed.payload])
-        for _ in range(packed.commands):
+        some = times[start : start + _AT_ONCE]
+        commands = packer.pack(np.tile(numbers, len(some)), np.repeat(some, len(series)), signal.values(some).ravel())
+        await link.send([commands.payload])
+        for _ in commands.starts:
             assert all(type(said) is int for said in await link.receive())

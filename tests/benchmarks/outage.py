@@ -68,8 +68,8 @@ class Drill:
     async def run(self) -> Outage:
         """Kills, waits, starts, and waits until all is caught up."""
         at_work = self._world
-        await at_work.daemon.running()
-        await at_work.confirms(300)
+        await at_work.runs()
+        await at_work.keeps_up(300)
         if at_work.influxdb:
             await at_work.archived_once(300)
         calm = await self._watch(1.0, min(_WARM_S, self._seconds))
@@ -112,28 +112,28 @@ class Drill:
                 return False
             if self._what == "influxdb":
                 return moment.archived >= away.archived + owed
-            return all(moment.lanes[name].waiting <= 2 * self._world.sensors for name in self._dead)
+            return all(moment.partitions[name].waiting <= 2 * self._world.sensors for name in self._dead)
 
         return caught_up
 
     def _waits(self, moment: Moment) -> int:
         if self._what == "influxdb":
             return moment.unarchived
-        return sum(moment.lanes[name].waiting for name in self._dead)
+        return sum(moment.partitions[name].waiting for name in self._dead)
 
     def _done(self, moment: Moment) -> int:
         if self._what == "influxdb":
             return moment.archived
-        return sum(moment.lanes[name].confirmed for name in self._dead)
+        return sum(moment.partitions[name].durable for name in self._dead)
 
     def _begun(self, moment: Moment) -> int:
         if self._what == "influxdb":
             return moment.archived
-        return sum(moment.lanes[name].written for name in self._dead)
+        return sum(moment.partitions[name].acknowledged for name in self._dead)
 
     def _behind(self, moments: Sequence[Moment]) -> float:
         others = [name for name in LOCATIONS if name not in self._dead]
-        return max((m.lanes[name].waiting / self._world.sensors for m in moments for name in others), default=0.0)
+        return max((m.partitions[name].waiting / self._world.sensors for m in moments for name in others), default=0.0)
 
     def _kill(self) -> None:
         if self._what == "influxdb":
@@ -166,8 +166,8 @@ def bench(what: Sequence[Any], seconds: float, output: str) -> None:
     """Memory while a store is away, and catching up with what came meanwhile."""
     found = []
     for one in what or ("one", "all", "influxdb"):
-        sink: Any = "influxdb" if one == "influxdb" else "none"
-        with world(PER_TYPE, sink, archive={"interval": _ARCHIVE_INTERVAL}, log={"level": "warning"}) as at_work:
+        store: Any = "influxdb" if one == "influxdb" else "none"
+        with world(PER_TYPE, store, archive={"interval": _ARCHIVE_INTERVAL}, logging={"level": "warning"}) as at_work:
             found.append(asyncio.run(Drill(at_work, one, seconds).run()))
     tell(found, output, _line)
 

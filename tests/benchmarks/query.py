@@ -23,10 +23,10 @@ import numpy as np
 import redis.asyncio
 
 from iotd.config import Address
-from iotd.model.roster import Roster
 from iotd.query.result import Readings
 from iotd.query.system import ShardingSystem
 from iotd.shards.connection import pack
+from tests.benchmarks.core import simulated
 from tests.benchmarks.frame import LOCATIONS, Benchmark, Case
 from tests.benchmarks.load import load
 from tests.servers.ports import port_block
@@ -51,14 +51,11 @@ class Query:
 
     async def fill(self) -> None:
         """Loads the shards."""
-        sensors = self._system.settings.sensors
-        for location in self._system.settings.locations:
-            await self._fill(Roster.of(location, sensors.types, sensors.per_type))
-
-    async def _fill(self, roster: Roster) -> None:
+        settings = self._system.settings
         times = np.arange(_FIRST, _LAST + 1, 1000, dtype=np.int64)
-        async with self._system.connection(f"redis-{roster.location}-master") as link:
-            await load(link, roster, self._system.settings, times)
+        for location in settings.locations:
+            async with self._system.connection(f"redis-{location}-master") as link:
+                await load(link, simulated(settings, location), settings, times)
 
     async def bare(self) -> int:
         """One thread per shard, so that none waits for another."""
@@ -109,7 +106,7 @@ async def _cases(locations: Sequence[str], ask: Ask, where: str) -> AsyncIterato
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="iotd-bench-")))
         first = stack.enter_context(port_block())
-        settings = make_settings(folder, first, locations, redis={"retention": "3650d"}, archive={"sink": "none"})
+        settings = make_settings(folder, first, locations, redis={"retention": "3650d"}, archive={"store": "none"})
         system = await asyncio.to_thread(start_system, settings)
         stack.callback(stop_system, system)
         ways = Query(system, ask, where)

@@ -31,10 +31,10 @@ async def measure(settings: Settings, scrapes: int) -> tuple[list[float], list[f
     try:
 
         async def confirmed() -> bool:
-            return daemon.locations != {} and all(s.confirmed > 0 for s in daemon.state().shards)
+            return hasattr(daemon, "runtime") and all(s.durable > 0 for s in daemon.runtime.state().shards)
 
-        await until(confirmed, 60, "readings are confirmed in every room")
-        metrics = Metrics(daemon)
+        await until(confirmed, 60, "readings are durable in every location")
+        metrics = Metrics(daemon.runtime)
         samples = sum(not line.startswith(b"#") for line in metrics.text().splitlines())
         bare = CollectorRegistry()
         gauge = Gauge("bare", "As many samples.", ["n"], registry=bare)
@@ -62,7 +62,9 @@ def main(scrapes: int) -> None:
     for per_type in (3, 67, 667):
         with tempfile.TemporaryDirectory(prefix="iotd-scrape-") as folder, port_block() as first:
             system = start_system(
-                make_settings(Path(folder), first, LOCATIONS, sensors={"per_type": per_type}, log={"level": "error"})
+                make_settings(
+                    Path(folder), first, LOCATIONS, sensors={"per_type": per_type}, logging={"level": "error"}
+                )
             )
             try:
                 ours, theirs, samples = asyncio.run(measure(system.settings, scrapes))

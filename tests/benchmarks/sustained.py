@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks.sustained`: 100,000 sensors at one reading a second, and what a reading costs.
 
 One daemon, five shards with replicas and Sentinels, all on this machine. Each size has servers of its own, and is
-watched from when all is confirmed as it comes. Without an archive, unless ``--sink`` names one.
+watched from when all becomes durable as it comes. Without an archive, unless ``--store`` names one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SHORT_S = 60.0
 
 @dataclass(frozen=True)
 class Minute:
-    """The state at one moment: seconds since the start of the watching, what waits, seconds without confirming, MiB."""
+    """One moment: seconds since the start of the watching, what waits, seconds since any became durable, MiB."""
 
     at: float
     waiting: int
@@ -39,7 +39,7 @@ class Run:
     """One size, watched.
 
     Attributes:
-        readings: confirmed meanwhile.
+        readings: that became durable meanwhile.
         daemon, shards, influxdb: µs of CPU per reading.
         busy: CPU of the whole machine, of all its cores, 0 to 1.
         behind: the readings that waited, in seconds of what comes: median and largest of all looks.
@@ -64,9 +64,9 @@ class Run:
 
 
 async def measure(at_work: World, seconds: float) -> Run:
-    """Waits until all is confirmed as it comes, and watches then."""
-    await at_work.daemon.running()
-    await at_work.confirms(300)
+    """Waits until all becomes durable as it comes, and watches then."""
+    await at_work.runs()
+    await at_work.keeps_up(300)
     await asyncio.sleep(min(_WARM_S, seconds))
     psutil.cpu_percent()
     began = monotonic()
@@ -78,7 +78,7 @@ async def measure(at_work: World, seconds: float) -> Run:
 
 def _run(sensors: int, moments: Sequence[Moment], busy: float) -> Run:
     first, last = moments[0], moments[-1]
-    readings, seconds = last.confirmed - first.confirmed, last.usage.at - first.usage.at
+    readings, seconds = last.durable - first.durable, last.usage.at - first.usage.at
 
     def each(of: Literal["daemon", "shards", "influxdb"]) -> float:
         return 1e6 * float(getattr(last.usage, of) - getattr(first.usage, of)) / max(1, readings)
@@ -103,7 +103,7 @@ def _run(sensors: int, moments: Sequence[Moment], busy: float) -> Run:
 
 
 def _course(moment: Moment, first: Moment) -> Minute:
-    age = max(lane.age for lane in moment.lanes.values())
+    age = max(one.age for one in moment.partitions.values())
     return Minute(moment.usage.at - first.usage.at, moment.waiting, age, moment.usage.mib)
 
 
@@ -111,16 +111,16 @@ def _course(moment: Moment, first: Moment) -> Minute:
 @click.option("--seconds", default=300.0, show_default=True, help="Of watching the larger size.")
 @click.option("--rounds", default=1, show_default=True, type=click.IntRange(min=1))
 @click.option("--sensors", "sizes", multiple=True, type=int, default=SIZES, show_default=True)
-@click.option("--sink", type=click.Choice(["none", "embedded", "influxdb"]), default="none", show_default=True)
+@click.option("--store", type=click.Choice(["none", "embedded", "influxdb"]), default="none", show_default=True)
 @click.option("--interval", default="5m", show_default=True, help="Of the archive's passes.")
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def bench(*, seconds: float, rounds: int, sizes: Sequence[int], sink: Any, interval: str, output: str) -> None:
+def bench(*, seconds: float, rounds: int, sizes: Sequence[int], store: Any, interval: str, output: str) -> None:
     """CPU per reading and what waits, by the number of sensors."""
     runs = []
     for _ in range(rounds):
         for size in sizes:
             per_type = round(size / len(LOCATIONS) / TYPES)
-            with world(per_type, sink, archive={"interval": interval}, log={"level": "warning"}) as at_work:
+            with world(per_type, store, archive={"interval": interval}, logging={"level": "warning"}) as at_work:
                 upto = seconds if size == max(sizes) else min(seconds, _SHORT_S)
                 runs.append(asyncio.run(measure(at_work, upto)))
                 click.echo(_line(runs[-1]), err=True)
@@ -137,7 +137,7 @@ def _lines(run: Run) -> str:
 
 def _line(run: Run) -> str:
     return (
-        f"{run.sensors:,} sensors, {run.seconds:.0f} s: {run.rate:,.0f} readings/s confirmed; each costs the daemon "
+        f"{run.sensors:,} sensors, {run.seconds:.0f} s: {run.rate:,.0f} readings/s durable; each costs the daemon "
         f"{run.daemon:.2f} µs of CPU, shards and Sentinels {run.shards:.2f}, InfluxDB {run.influxdb:.2f}; the machine "
         f"{100 * run.busy:.0f} % busy; {run.behind[0]:.1f} s behind (at most {run.behind[1]:.1f}), "
         f"{'kept up' if run.kept_up else 'FELL BEHIND'}" + (f"; {run.archived:,} archived" if run.archived else "")

@@ -1,4 +1,4 @@
-"""A daemon on real servers, watched from outside while it works: CPU, memory, what waits in its lanes."""
+"""A daemon on real servers, watched from outside while it works: CPU, memory, what waits in its log."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class Usage:
         at: monotonic seconds.
         daemon, shards, influxdb: seconds of CPU of the daemon, of all Redis and Sentinels, of influxd.
         resident: bytes of the daemon.
+        written: bytes that the daemon had written to disk: pages that it made dirty, each as often as it was synced.
     """
 
     at: float
@@ -41,6 +42,7 @@ class Usage:
     shards: float
     influxdb: float
     resident: int
+    written: int
 
     @property
     def mib(self) -> float:
@@ -48,11 +50,17 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Lane:
-    """One location, as the daemon says: readings written, confirmed and waiting; seconds without confirming."""
+class Partition:
+    """One location, as the daemon says.
 
-    written: int
-    confirmed: int
+    Attributes:
+        acknowledged, durable: readings, since the daemon's start.
+        waiting: readings that are in the log and not durable.
+        age: seconds since readings last became durable, while some wait.
+    """
+
+    acknowledged: int
+    durable: int
     waiting: int
     age: float
 
@@ -63,21 +71,21 @@ class Moment:
 
     Attributes:
         archived: points that the archive has acknowledged.
-        unarchived: readings handed over since the last whole pass of the archive began.
+        unarchived: readings that are in the log and not archived.
     """
 
     usage: Usage
-    lanes: Mapping[str, Lane]
+    partitions: Mapping[str, Partition]
     archived: int
     unarchived: int
 
     @property
-    def confirmed(self) -> int:
-        return sum(lane.confirmed for lane in self.lanes.values())
+    def durable(self) -> int:
+        return sum(one.durable for one in self.partitions.values())
 
     @property
     def waiting(self) -> int:
-        return sum(lane.waiting for lane in self.lanes.values())
+        return sum(one.waiting for one in self.partitions.values())
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ class World:
 
     @property
     def sensors(self) -> int:
-        """In each location."""
+        """Simulated ones in each location."""
         return len(self.settings.sensors.types) * self.settings.sensors.per_type
 
     def usage(self) -> Usage:
@@ -102,18 +110,20 @@ class World:
         process = psutil.Process(self.daemon.process.pid)
         with process.oneshot():
             cpu, resident = sum(process.cpu_times()[:2]), process.memory_info().rss
+            written = process.io_counters().write_bytes
         influxdb = self.influxdb.settings.state if self.influxdb else None
-        return Usage(monotonic(), cpu, _cpu(self.settings.state), _cpu(influxdb) if influxdb else 0.0, resident)
+        served = _cpu(influxdb) if influxdb else 0.0
+        return Usage(monotonic(), cpu, _cpu(self.settings.state), served, resident, written)
 
     async def moment(self) -> Moment:
         """How it is now."""
         said = await self._status()
-        lanes = {
-            s["location"]: Lane(s["written"], s["confirmed"], s["depth"]["readings"], s["depth"]["age"])
+        partitions = {
+            s["location"]: Partition(s["acknowledged"], s["durable"], s["waiting"]["readings"], s["age"])
             for s in said["shards"]
         }
-        unarchived = sum(s["depth"]["unarchived"] for s in said["shards"])
-        return Moment(self.usage(), lanes, said["archive"]["archived"], unarchived)
+        unarchived = sum(s["unarchived"]["readings"] for s in said["shards"])
+        return Moment(self.usage(), partitions, said["archive"]["archived"], unarchived)
 
     async def every(self, step: float, upto: float) -> AsyncIterator[Moment]:
         """A moment each ``step`` seconds, until ``upto`` (monotonic seconds)."""
@@ -123,16 +133,26 @@ class World:
             due = max(due + step, monotonic())
             await asyncio.sleep(due - monotonic())
 
-    async def confirms(self, limit: float) -> None:
+    async def runs(self, limit: float = 120) -> None:
+        """Waits until the daemon runs: on a busy machine that takes longer than tests allow it."""
+
+        async def running() -> bool:
+            assert self.daemon.process.poll() is None, f"the daemon ended: {self.daemon.log.read_text()[-2000:]}"
+            said = await self.daemon.status()
+            return said is not None and said["phase"] == "running"
+
+        await until(running, limit, "the daemon runs")
+
+    async def keeps_up(self, limit: float) -> None:
         """Waits until in every location nothing waits but what the last two seconds have brought."""
 
         async def steady() -> bool:
-            lanes = (await self.moment()).lanes
-            return len(lanes) == len(LOCATIONS) and all(
-                lane.confirmed and lane.waiting <= 3 * self.sensors for lane in lanes.values()
+            partitions = (await self.moment()).partitions
+            return len(partitions) == len(LOCATIONS) and all(
+                one.durable and one.waiting <= 3 * self.sensors for one in partitions.values()
             )
 
-        await until(steady, limit, "all locations are confirmed as they come")
+        await until(steady, limit, "readings of all locations become durable as they come")
 
     async def archived_once(self, limit: float) -> None:
         """Waits until all locations have been archived and verified."""
@@ -155,9 +175,9 @@ def _cpu(state: Path) -> float:
 
 @contextmanager
 def world(
-    per_type: int, sink: Literal["influxdb", "embedded", "none"], *, history: bool = False, **overrides: Any
+    per_type: int, store: Literal["influxdb", "embedded", "none"], *, history: bool = False, **overrides: Any
 ) -> Iterator[World]:
-    """Five shards with replicas and Sentinels, an influxd where that is the sink, and a daemon.
+    """Five shards with replicas and Sentinels, an influxd where that is the archive, and a daemon.
 
     Args:
         history: the daemon is that of `iotd up`, which begins a week ago, not of `iotd run`.
@@ -165,13 +185,13 @@ def world(
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="iotd-bench-")))
-        influx = stack.enter_context(running_influxdb(folder / "influxdb")) if sink == "influxdb" else None
+        influx = stack.enter_context(running_influxdb(folder / "influxdb")) if store == "influxdb" else None
         first = stack.enter_context(port_block())
         tables: dict[str, Any] = {
             "sensors": {"per_type": per_type},
             "sentinel": {"down_after": "1s", "failover_timeout": "5s"},
             **overrides,
-            "archive": {"sink": sink, **overrides.get("archive", {})},
+            "archive": {"store": store if store == "none" else f"{store}:", **overrides.get("archive", {})},
         }
         if influx is not None:
             tables["influxdb"] = {"url": influx.url, "org": influx.org, "token": influx.token}

@@ -12,6 +12,7 @@ import os
 import secrets
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from tests.chaos import lab
 from tests.chaos.faults import FAULTS
@@ -31,6 +32,7 @@ def main() -> int:
     parser.add_argument("--per-type", type=int, default=30, help="sensors of each type and location, at 10 Hz each")
     parser.add_argument("--only", action="append", default=[], choices=sorted(FAULTS), help="only this fault; again")
     parser.add_argument("--without-replay", action="store_true", help="break iotd, to see that the loss is seen")
+    parser.add_argument("--keep", type=Path, help="a folder for the daemon's log and state, when the run was not good")
     parser.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
     options = parser.parse_args()
     if _INSIDE not in os.environ:
@@ -57,6 +59,7 @@ def main() -> int:
             per_type=options.per_type,
             faults=options.only,
             daemon=("-m", "tests.chaos.without_replay") if options.without_replay else ("-m", "iotd"),
+            keep=options.keep,
         )
     )
     if options.json:
@@ -67,17 +70,25 @@ def main() -> int:
 
 
 def _report(outcome: Outcome) -> None:
-    for name, count in outcome.counts.items():
-        print(
-            f"{name:<32} {count.due:>11,} due  {count.missing:>9,} missing  {count.altered:>6,} altered  "
-            f"{count.strange:>6,} strange  {count.first or ''}"
-        )
+    for title, counts in (("simulated", outcome.counts), ("witnessed", outcome.witnessed)):
+        print(f"{title:<32} {'due':>11} {'missing':>9} {'altered':>9} {'strange':>9} {'lost with the log':>18}")
+        for name, count in counts.items():
+            print(
+                f"{name:<32} {count.due:>11,} {count.missing:>9,} {count.altered:>9,} {count.strange:>9,} "
+                f"{count.lost:>18,}  {count.first or ''}"
+            )
     print(f"{sum(outcome.faults.values())} faults in {outcome.seconds:g} s, seed {outcome.seed}:")
     for fault, times in outcome.faults.items():
         print(f"  {times:>4}  {fault}")
-    if outcome.emptied:
-        print(f"emptied, so counted together with the archive: {', '.join(outcome.emptied)}")
-    print(f"dead letters: {outcome.refused}; the daemon held at most {outcome.memory / 1e6:.0f} MB")
+    if outcome.tampered:
+        print(f"data taken or altered behind iotd's back, so verified before the count: {', '.join(outcome.tampered)}")
+    print(f"held: {outcome.held} readings from the future; the daemon had at most {outcome.memory / 1e6:.0f} MB")
+    for line in outcome.refused[:10]:
+        print(f"dead letter: {line}")
+    if outcome.missed:
+        print(f"{len(outcome.missed):,} readings were not archived before the verification: {outcome.missed[0]} …")
+    for what in outcome.unnamed[:10]:
+        print(f"lost from the log and not named: {what}")
     if outcome.forgotten:
         print(f"{outcome.forgotten:,} points InfluxDB had acknowledged and lost: found and repaired by a verification")
     print("the daemon's warnings: " + ", ".join(f"{n} {event}" for event, n in outcome.events.items()))

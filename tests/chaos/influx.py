@@ -14,7 +14,7 @@ from iotd.stack.health import influxdb_problem
 from iotd.stack.influxdb import set_up
 from iotd.stack.processes import Processes
 from tests.chaos.witness import Witness
-from tests.servers.archives import InfluxStore
+from tests.servers.archives import InfluxWitness
 from tests.servers.disk import Disk
 from tests.servers.influxproxy import InfluxProxy, running_proxy
 from tests.servers.system import until
@@ -69,11 +69,11 @@ class Influx:
 
         await until(healthy, 60, "influxd is healthy")
 
-    def store(self) -> InfluxStore:
+    def store(self) -> InfluxWitness:
         """What it holds, asked of itself."""
         influx = self._settings.influxdb
         token = self.token_file.read_text().strip()
-        return InfluxStore(self.url, org=influx.org, bucket=influx.bucket, token=token)
+        return InfluxWitness(self.url, org=influx.org, bucket=influx.bucket, token=token)
 
 
 def no_influxd() -> str | None:

@@ -6,18 +6,25 @@ import asyncio
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from time import monotonic
+from typing import Any
 
+from iotd.model.errors import IotdError
 from iotd.ops.control import request
+from tests.chaos.count import counted, dead_letters, lacking
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.world import World
-from tests.servers.checker import Count, Ledger, RedisStore, Store, count, handed_over
-from tests.servers.system import until
+from tests.servers.checker import Count
+from tests.servers.witness import Outcome as Witnessed
 
+_ATTEMPTS = 20
 Tell = Callable[[str], None]
+_VERIFICATIONS = 5
+"""One writes back a bounded number of readings."""
 
 
 @dataclass
@@ -26,31 +33,41 @@ class Outcome:
 
     Attributes:
         seed: of the nemesis; the same one strikes in the same order.
-        counts: by location and node, and ``location archive``.
+        counts: by location and node, and ``location archive``, of the simulated sensors.
+        witnessed: the same of the source that can't be asked again.
         faults: how often each struck.
-        emptied: locations whose shard lost all its data, so that shard and archive together hold everything.
-        refused: readings in the dead-letter files.
+        tampered: locations of whose shard data was taken or altered, or whose log was harmed.
+        held: readings that were set aside, being from the future.
+        refused: other lines of the dead-letter files.
         deaths: ends of the daemon that no fault brought about.
+        unnamed: what the log had lost, and the daemon did not name.
         forgotten: points that InfluxDB had acknowledged and had no more, found and repaired by a verification.
+        missed: readings that the archive was not given before the verification.
         memory: the daemon's resident bytes at most.
         events: what the daemon logged as a warning or an error, and how often.
     """
 
     seed: int
     counts: dict[str, Count] = field(default_factory=dict)
+    witnessed: dict[str, Witnessed] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
-    emptied: list[str] = field(default_factory=list)
-    refused: int = 0
+    tampered: list[str] = field(default_factory=list)
+    held: int = 0
+    refused: list[str] = field(default_factory=list)
     deaths: list[str] = field(default_factory=list)
+    unnamed: list[str] = field(default_factory=list)
     forgotten: int = 0
+    missed: list[str] = field(default_factory=list)
     memory: int = 0
     seconds: float = 0
     events: dict[str, int] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
-        """Nothing lost, altered, invented or refused, and the daemon never ended by itself."""
-        return bool(self.counts) and all(c.good for c in self.counts.values()) and not (self.refused or self.deaths)
+        """Nothing lost unnamed, altered, invented or refused, and the daemon never ended by itself."""
+        stored = all(c.good for c in self.counts.values()) and all(c.good for c in self.witnessed.values())
+        wrong = self.refused or self.deaths or self.unnamed or self.missed
+        return bool(self.counts) and stored and not wrong
 
 
 async def chaos(
@@ -62,8 +79,13 @@ async def chaos(
     per_type: int,
     faults: Iterable[str] = (),
     daemon: Sequence[str] = ("-m", "iotd"),
+    keep: Path | None = None,
 ) -> Outcome:
-    """Runs faults for so many seconds and counts what is there afterwards; call it within a lab."""
+    """Runs faults for so many seconds and counts what is there afterwards; call it within a lab.
+
+    Args:
+        keep: a folder for the daemon's log and state after a run that was not good.
+    """
     outcome = Outcome(seed)
     began = monotonic()
 
@@ -83,25 +105,27 @@ async def chaos(
                 watching.cancel()
             said("no more faults")
             await _count(world, outcome, said)
-            if not all(counted.good for counted in outcome.counts.values()):
+            if not outcome.good:
                 _tell_ends(world, tell, 60)
         except BaseException:
             _tell_ends(world, tell, 15)
             raise
         finally:
+            await world.end_daemon()
+            if keep is not None and not outcome.good:  # or it did not come to its end
+                world.save(keep)
             await world.down()
     outcome.faults = dict(nemesis.struck.most_common())
-    outcome.emptied = sorted(world.emptied)
-    outcome.deaths = world.deaths
+    outcome.tampered = sorted(world.tampered)
     outcome.seconds = round(monotonic() - began, 1)
     return outcome
 
 
 def _tell_ends(world: World, tell: Tell, lines: int) -> None:
-    for path in (world.disk.path.parent / "daemon.log", *world.system.settings.state.glob("nodes/*/log")):
-        if path.exists():
-            tell(f"── the end of {path.name} of {path.parent.name}")
-            tell("\n".join(path.read_text(errors="replace").splitlines()[-lines:]))
+    path = world.disk.path.parent / "daemon.log"
+    if path.exists():
+        tell("── the end of daemon.log")
+        tell("\n".join(path.read_text(errors="replace").splitlines()[-lines:]))
 
 
 async def _watch(world: World, outcome: Outcome) -> None:
@@ -114,61 +138,46 @@ async def _count(world: World, outcome: Outcome, said: Tell) -> None:
     await world.mend()
     world.look_after_daemon()
     await world.drained()
-    said("all is confirmed")
+    said("all is durable")
     # all but the last moment: what is read while this goes on is little enough for the archiver's last pass
-    await request(world.settings.state, "POST", "/archive/now")
+    await _ask(world, "/archive/now")
     # a point that the proxy refused again and again is no worse for it
-    await request(world.settings.state, "POST", "/archive/retry-rejected")
-    await request(world.settings.state, "POST", "/archive/now")
+    await _ask(world, "/archive/retry-rejected")
+    await _ask(world, "/archive/now")
     said("all is archived")
+    world.look_for_names()
     await _stop(world)
-    if gone := await _forgotten(world):
-        said(f"InfluxDB has lost {gone:,} points that it had acknowledged: verifying")
-        outcome.forgotten = gone
+    lacks = await lacking(world, dead_letters(world))
+    outcome.forgotten, outcome.missed = lacks.forgotten, lacks.missed
+    if outcome.forgotten or world.tampered:
+        said(f"{outcome.forgotten:,} points lost by InfluxDB, tampered with: {sorted(world.tampered)}: verifying")
         world.start_daemon()
-        await world.daemon.running()
-        await request(world.settings.state, "POST", "/archive/verify", {"repair": "1"})
+        await world.daemon.running(120)
+        await world.drained()
+        for _ in range(_VERIFICATIONS):
+            found = await _ask(world, "/archive/verify", repair="1")
+            if not any(comparison["gaps"] for comparison in found.values()):
+                break
         await _stop(world)
-    for location in world.locations:
-        await _settled(world, location)
-        span = handed_over(world.settings, location)
-        archive = world.influx.store()
-        outcome.counts[f"{location} archive"] = await count(world.settings, location, span, archive)
-        for node in await world.pair(location):
-            async with world.system.connection(node.name) as redis:
-                stores: list[Store] = [RedisStore(redis), *([archive] if location in world.emptied else [])]
-                outcome.counts[node.name] = await count(world.settings, location, span, *stores)
+    letters = dead_letters(world)
+    outcome.held, outcome.refused = letters.count, letters.refused
+    outcome.deaths, outcome.unnamed = world.deaths, world.unnamed
     outcome.events = dict(
         Counter(line["event"] for line in world.daemon.lines() if line["level"] in ("warning", "error")).most_common()
     )
-    for letters in (world.settings.state / "dead-letters").glob("*.jsonl"):
-        outcome.refused += len(letters.read_text().splitlines())
+    found = await counted(world, letters)
+    outcome.counts, outcome.witnessed = found.simulated, found.witnessed
+
+
+async def _ask(world: World, path: str, **params: str) -> Any:
+    """Asks the daemon for something, again while a loaded machine keeps it from that."""
+    for _ in range(_ATTEMPTS):
+        with suppress(IotdError):
+            return await request(world.settings.state, "POST", path, params)
+        await asyncio.sleep(2)
+    return await request(world.settings.state, "POST", path, params)
 
 
 async def _stop(world: World) -> None:
     if code := await world.stop_daemon():
         world.deaths.append(f"exit code {code} when it was asked to end")
-
-
-async def _forgotten(world: World) -> int:
-    """How many points the archive lacks that it had acknowledged; 0 when one was not: that one is our loss."""
-    gone = 0
-    for location in world.locations:
-        ledger = Ledger(world.settings, location, handed_over(world.settings, location))
-        await ledger.see(world.influx.store())
-        for sensor, time in ledger.missing():
-            if not world.influx.witness.acknowledged(sensor, time):
-                return 0
-            gone += 1
-    return gone
-
-
-async def _settled(world: World, location: str) -> None:
-    """Waits until the replica has all that its master has."""
-    master, replica = await world.pair(location)
-
-    async def level() -> bool:
-        said = [await world.system.ask(node.name, "ROLE") for node in (master, replica)]
-        return bool(said[0][0] == b"master" and said[1][3] == b"connected" and said[1][4] >= said[0][1])
-
-    await until(level, 60, f"{replica.name} has caught up")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ import psutil
 from iotd.config import Address, Settings
 from iotd.config.topology import Node
 from iotd.model.errors import IotdError
+from iotd.model.series import Series
 from iotd.stack import Stack
 from iotd.stack.processes import Processes
+from tests.chaos import damage
 from tests.chaos.hosts import Host, Hosts
 from tests.chaos.influx import Influx
 from tests.servers.daemon import Daemon
@@ -26,7 +29,9 @@ from tests.servers.system import System, make_settings, until
 
 _FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 _DISK_MB = 2_000
+_ROOT = Path(__file__).parents[2]
 _MEND_S = 120
+_WITNESS = {"sensors": 5, "every_ms": 50, "late": 0.05, "early": 0.002}
 
 
 class NodesOnHosts(Processes):
@@ -47,8 +52,10 @@ class World:
     """Servers, the daemon, and what can be done to them.
 
     Attributes:
-        emptied: locations whose shard has lost all its data: what was archived before is in the archive alone.
+        tampered: locations of whose shard data was taken or altered: some of it is in the archive alone for a while.
         deaths: ends of the daemon that no fault brought about.
+        unnamed: what the log had lost, and the daemon did not name.
+        losable: readings (series, time, values) that were in a part of the log which a fault has destroyed.
     """
 
     def __init__(self, folder: Path, locations: Sequence[str], *, per_type: int, daemon: Sequence[str]) -> None:
@@ -60,9 +67,12 @@ class World:
         """
         self.hosts = Hosts()
         self.home = self.hosts.add("home")
-        self.emptied: set[str] = set()
+        self.tampered: set[str] = set()
         self.deaths: list[str] = []
+        self.unnamed: list[str] = []
+        self.losable: dict[Series, dict[int, set[float]]] = {}
         self._command = daemon
+        self.witness = folder / "witness"  # not on the daemon's disk, which may be full
         self.disk = Disk(folder / "daemon", _DISK_MB)
         self._clock = folder / "clock"
         self._clock.write_text("+0")
@@ -98,14 +108,17 @@ class World:
             locations,
             **common,
             sensors={"per_type": per_type, "interval": "100ms"},
-            spool={"keep": "256MiB"},
-            archive={"interval": "10s", "sink": "influxdb"},
+            simulator={"enabled": "on"},
+            sources={"witness": {"kind": "tests.servers.witness", "witness": str(self.witness), **_WITNESS}},
+            log={"limit": "256MiB", "segment": "1MiB"},
+            archive={"interval": "10s", "store": "influxdb:"},
             influxdb={"url": self.influx.proxy_url, "token_file": self.influx.token_file, "timeout": "3s"},
             shutdown={"drain": "60s"},  # the count follows the last pass
-            log={"level": "info", "format": "json"},
+            logging={"level": "info", "format": "json"},
         )
         self._daemon: Daemon | None = None
         self._wanted = False
+        self._to_be_named: list[tuple[int, damage.Lost]] = []
 
     @property
     def locations(self) -> tuple[str, ...]:
@@ -201,6 +214,47 @@ class World:
                 path.unlink()
         self.backend.start_redis(node, master)
 
+    # ── the log ──
+
+    @property
+    def log(self) -> Path:
+        """The folder of the daemon's log."""
+        return self.settings.state / "log"
+
+    def logged(self, location: str) -> damage.Records:
+        """What the log has of a location; the daemon must be down."""
+        there = damage.records(self.log)
+        return {place: readings for place, readings in there.items() if place[0] == location}
+
+    @contextmanager
+    def harmed_log(self, *, named: bool) -> Iterator[Path]:
+        """The log's files are harmed meanwhile; the daemon is down, and whoever started it again names what is lost.
+
+        Args:
+            named: whether the log can know what it has lost.
+        """
+        with damage.harming(self.log) as lost:
+            yield self.log
+        for readings in lost.records.values():
+            for series, time, value in readings:
+                self.losable.setdefault(series, {}).setdefault(time, set()).add(value)
+        self.tampered.update(partition for partition, _ in lost.records)
+        if named and lost.records:
+            self._to_be_named.append((self._log_size(), lost))
+
+    def look_for_names(self) -> None:
+        """Notes which losses of the log the daemon has not named since; it must have been started again."""
+        for size, lost in self._to_be_named:
+            with self.daemon.log.open("rb") as f:
+                f.seek(size)
+                lines = Daemon.parsed(f.read().decode(errors="replace"))
+            named = [(e["shard"], e["first"], e["last"]) for e in lines if e["event"] == "log_damaged"]
+            self.unnamed += [f"{location} {sequence}" for location, sequence in lost.unnamed(named)]
+        self._to_be_named.clear()
+
+    def _log_size(self) -> int:
+        return self.daemon.log.stat().st_size
+
     # ── the daemon ──
 
     @property
@@ -218,6 +272,8 @@ class World:
             # only the wall clock: what waits, waits by the monotonic one
             env |= {"LD_PRELOAD": str(_FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(self._clock)}
             env |= {"FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+            # what it mends in older C libraries makes a thread wait for seconds for the interpreter's lock
+            env["FAKETIME_FORCE_MONOTONIC_FIX"] = "0"
         config = str(self.disk.path / "iotd.toml")
         with log.open("ab") as out:
             process = subprocess.Popen(
@@ -225,6 +281,7 @@ class World:
                 stdout=out,
                 stderr=out,
                 env=env,
+                cwd=_ROOT,
             )
         self._daemon = Daemon(self.settings, process, log)
         self._wanted = True
@@ -242,17 +299,17 @@ class World:
             self.start_daemon()
 
     async def drained(self, limit: float = 300) -> None:
-        """Waits until all that was handed over is confirmed, or nearly so, and archived."""
+        """Waits until all that was handed over is durable, or nearly so."""
 
         async def confirmed() -> bool:
             said = await self.daemon.status()
-            return bool(said) and all(s["depth"]["age"] < 3 and s["master"] for s in said["shards"])
+            return bool(said) and all(s["age"] < 3 and s["master"] for s in said["shards"])
 
-        await until(confirmed, limit, "the spool has drained")
+        await until(confirmed, limit, "all is durable")
 
     async def stop_daemon(self) -> int:
         self._wanted = False
-        return await self.daemon.stop()
+        return await self.daemon.stop(_MEND_S)
 
     def memory(self) -> int:
         """The daemon's resident bytes."""
@@ -276,12 +333,24 @@ class World:
         await self.system.stack.up()
         await self.influx.up()
         self.start_daemon()
-        await self.daemon.running()
+        await self.daemon.running(_MEND_S)
 
-    async def down(self) -> None:
+    def save(self, folder: Path) -> None:
+        """Copies what the daemon leaves behind: its log, its state, what was handed over."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in (self.witness, self.disk.path.parent / "daemon.log"):
+            if path.exists():
+                shutil.copy2(path, folder)
+        shutil.copytree(self.settings.state, folder / "state", dirs_exist_ok=True, ignore=lambda *_: ["control.sock"])
+
+    async def end_daemon(self) -> None:
+        """Ends the daemon."""
         if self._daemon is not None and self._daemon.process.poll() is None:
             self._daemon.process.send_signal(signal.SIGCONT)
             self.kill_daemon()
+
+    async def down(self) -> None:
+        """Ends the servers, and takes the daemon's disk away."""
         await asyncio.gather(*(asyncio.to_thread(self.backend.kill, node) for node in self.system.stack.nodes()))
         await self.influx.down()
         self.disk.unmount()

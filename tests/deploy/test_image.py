@@ -61,7 +61,7 @@ async def test_the_image_runs_as_nobody_is_healthy_and_drains_when_it_is_stopped
         read_only=True,
         cap_drop=["ALL"],
         network_mode="none",
-        environment={"IOTD_ARCHIVE__SINK": "embedded"},
+        environment={"IOTD_ARCHIVE__STORE": "embedded:"},
     )
     try:
         container.start()
@@ -122,7 +122,7 @@ async def test_compose_brings_a_room_up_that_fails_over_and_no_secret_is_in_sigh
         service.pop("ports", None)
         service.pop("build", None)
         service.pop("depends_on", None)
-    tables["services"]["iotd"]["environment"] = {"IOTD_ARCHIVE__SINK": "embedded", "IOTD_SERVE": "salon"}
+    tables["services"]["iotd"]["environment"] = {"IOTD_ARCHIVE__STORE": "embedded:", "IOTD_SERVE": "salon"}
     (secrets / "room.yaml").write_text(json.dumps(tables))
     base = [compose, "--project-name", project, "--file", str(secrets / "room.yaml")]
     environment = {"REDIS_IMAGE": images.redis, "IOTD_IMAGE": image}
@@ -153,19 +153,19 @@ async def test_compose_brings_a_room_up_that_fails_over_and_no_secret_is_in_sigh
             if not said or not said["daemon"]:
                 return False
             (shard,) = said["daemon"]["shards"]
-            return bool(shard["written"] > 0 and shard["master"] == master and shard["depth"]["age"] < 3)
+            return bool(shard["acknowledged"] > 0 and shard["master"] == master and shard["age"] < 3)
 
         async def promoted() -> bool:
             said = status()
             return bool(said and said["daemon"] and said["daemon"]["shards"][0]["master"] == "redis-salon-replica")
 
-        await until(lambda: writes("redis-salon-master"), 90, "readings are written and confirmed")
+        await until(lambda: writes("redis-salon-master"), 90, "readings are written and durable")
         # a Sentinel looks for replicas every 10 s, and one that has not met ours yet could promote none
         await until(healthy, 60, "the Sentinels know each other and the replica")
         run("kill", "redis-salon-master")
         await until(promoted, 60, "the replica is written to")
         run("start", "redis-salon-master")
-        await until(lambda: writes("redis-salon-replica"), 60, "the old master is a replica, and all is confirmed")
+        await until(lambda: writes("redis-salon-replica"), 60, "the old master is a replica, and all is durable")
         ids = run("ps", "-q").split()
         seen = [json.dumps(client.api.inspect_container(one)) for one in ids]
         seen += [client.containers.get(one).logs().decode() for one in ids]

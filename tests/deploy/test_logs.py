@@ -32,7 +32,7 @@ async def test_rsyslog_collects_every_line_with_its_fields(tmp_path: Path) -> No
     try:
         with port_block() as first:
             # nobody listens there: a daemon in trouble has something to say
-            settings = make_settings(tmp_path / "home", first, ("salon",), log={"format": "json"})
+            settings = make_settings(tmp_path / "home", first, ("salon",), logging={"format": "json"})
             with running_daemon(settings) as daemon:
                 await daemon.running()
                 assert await daemon.stop() == 0

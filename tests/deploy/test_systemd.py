@@ -24,7 +24,7 @@ export STATE_DIRECTORY=/var/lib/iotd
 
 /opt/iotd/bin/iotd --config /etc/iotd/servers.toml stack up --output json >/dev/null
 systemctl start iotd; echo "started: $? $(show ActiveState) $(show StatusText)"
-wait_for 'answers status --output json | grep -q "written.: [1-9]"'
+wait_for 'answers status --output json | grep -q "acknowledged.: [1-9]"'
 echo "user: $(stat -c %U /var/lib/private/iotd) $(stat -c %a /var/lib/private/iotd)"
 
 printf '[logging]\\nlevel = "loud"\\n' >/etc/iotd/bad.toml
@@ -56,7 +56,7 @@ locations = ["salon"]
 [sensors]
 interval = "100ms"
 [archive]
-sink = "embedded"
+store = "embedded:"
 """
 
 

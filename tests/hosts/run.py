@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from iotd.config import Settings
-from iotd.sources.source import Span
+from iotd.sources.simulator.source import Span
 from iotd.stack import Stack
 from tests.chaos.hosts import Host, Hosts
-from tests.servers.archives import InfluxStore
+from tests.servers.archives import InfluxWitness
 from tests.servers.checker import Ledger, RedisStore, handed_over
 from tests.servers.daemon import Daemon
 from tests.servers.system import System, make_settings, until
@@ -49,7 +49,7 @@ class Building:
             7000,
             [location],
             topology={"host": host.address},
-            archive={"sink": "influxdb" if influxdb else "embedded"},
+            archive={"store": "influxdb:" if influxdb else "embedded:"},
             stack=self._stack(),
             **self._secrets,
         )
@@ -73,7 +73,7 @@ class Building:
             9000,
             list(self._shards),
             topology={"shards": self._shards},
-            archive={"sink": "influxdb", "interval": "2s"},
+            archive={"store": "influxdb:", "interval": "2s"},
             influxdb={"url": f"http://{store.address}", "token_file": str(archive.stack_token)},
             sensors={"interval": "100ms"},
             **self._secrets,
@@ -115,15 +115,15 @@ async def check(servers: Settings, daemons: list[Daemon], location: str, archive
     whole = Span(min(span.first for span in spans), max(span.last for span in spans))
     system = System(servers, Stack(servers))
     store = system.topology.influxdb.address if servers is archive else Stack(archive).topology.influxdb.address
-    influxdb = InfluxStore(
+    influxdb = InfluxWitness(
         f"http://{store}",
         org=archive.influxdb.org,
         bucket=archive.influxdb.bucket,
         token=archive.stack_token.read_text().strip(),
     )
     async with system.connection((await system.master(location)).name) as redis:
-        fences = {key async for key in _keys(redis, "iotd:fence:*")}
-        assert len(fences) == len(daemons), fences
+        checkpoints = {key async for key in _keys(redis, "iotd:checkpoint:*")}
+        assert len(checkpoints) == len(daemons), checkpoints
         for held in (RedisStore(redis), influxdb):
             ledger = Ledger(daemons[0].settings, location, whole)
             await ledger.see(held)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from iotd.ops.control import request
 from tests.conftest import FreshSystem
-from tests.servers.daemon import iotd
+from tests.servers.daemon import iotd, running_daemon
 from tests.servers.system import System
 
 
@@ -58,6 +59,48 @@ async def test_the_drill_has_the_sentinels_hand_over_what_is_not_ours_to_stop(
     assert "redis-salon-master is back as a replica, in sync" in shown.out
     assert await system.says_master("redis-salon-replica")
     assert not await system.says_master("redis-salon-master")
+
+
+async def test_the_drill_checks_all_that_was_taken_since_the_strike_though_it_is_archived_meanwhile(
+    fresh_system: FreshSystem,
+) -> None:
+    system = fresh_system(sensors={"interval": "100ms"}, archive={"interval": "1s"}, log={"segment": "64KiB"})
+    with running_daemon(system.settings) as daemon:
+        await daemon.running()
+        await daemon.writes("salon")
+        drill = ("failover-test", "--location", "salon", "--yes", "--restore", "--output", "json")
+        told = await iotd(*drill, config=system.config)
+        assert told.code == 0, told
+        said = told.json
+        assert said["drill"]["target"] == "redis-salon-replica"
+        assert (said["check"]["missing"], said["check"]["strange"], said["check"]["first"]) == (0, 0, None)
+        # nine sensors ten times a second, from the strike until the old master is back
+        assert said["check"]["due"] >= 90 * (said["drill"]["outage_ms"] / 1000 + said["restored"])
+        assert daemon.events("archived")
+        assert await daemon.stop() == 0
+
+
+async def test_a_check_finds_what_a_shard_lacks(fresh_system: FreshSystem) -> None:
+    system = fresh_system(sensors={"interval": "100ms"})
+    with running_daemon(system.settings) as daemon:
+        await daemon.running()
+        await daemon.writes("salon")
+        where = {"location": "salon"}
+        await request(system.settings.state, "POST", "/check/begin", where)
+        await daemon.writes("salon")
+        whole = await request(system.settings.state, "POST", "/check", where)
+        assert (whole["missing"], whole["strange"]) == (0, 0)
+        await request(system.settings.state, "POST", "/check/begin", where)
+        await daemon.writes("salon")
+        key = "sensor:temperature:salon:2"
+        ((time, _),) = await system.ask("redis-salon-master", "TS.REVRANGE", key, "-", "+", "COUNT", 1)
+        assert await system.ask("redis-salon-master", "TS.DEL", key, time, time) == 1
+        # a value that nobody took, at a time that nobody had
+        assert await system.ask("redis-salon-master", "TS.ADD", key, time - 1, "1.5") == time - 1
+        found = await request(system.settings.state, "POST", "/check", where)
+        assert found["due"] > 0
+        assert (found["missing"], found["strange"], found["first"]) == (1, 1, f"{key} at {time}")
+        assert await daemon.stop() == 0
 
 
 @pytest.mark.parametrize(

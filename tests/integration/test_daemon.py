@@ -68,21 +68,21 @@ async def test_a_killed_master_costs_nothing_and_the_move_is_kept_as_history(fre
         await until(moved, 20, "the promoted replica is written to")
         await daemon.writes("salon")
         await system.stack.start("redis-salon-master")
-        # the old master is a replica now, in sync, and what waited is confirmed
+        # the old master is a replica now, in sync, and what waited is durable
         assert not await system.says_master("redis-salon-master")
 
-        async def confirmed() -> bool:
+        async def durable() -> bool:
             said = await daemon.status()
-            return bool(said["shards"][0]["depth"]["age"] < 3)
+            return bool(said["shards"][0]["age"] < 3)
 
-        await until(confirmed, 20, "the readings are confirmed")
+        await until(durable, 20, "the readings are durable")
     for location in ("salon", "chambre1"):
         await all_there(system, location)
     kept = json.loads((system.settings.state / "sharding_metadata" / "salon.json").read_text())
     assert kept["master"] == "redis-salon-replica"
-    (move,) = kept["moves"]
-    assert (move["source"], move["target"]) == ("redis-salon-master", "redis-salon-replica")
-    assert 0 < move["gap_ms"] < 20_000
+    (failover,) = kept["failovers"]
+    assert (failover["source"], failover["target"]) == ("redis-salon-master", "redis-salon-replica")
+    assert 0 < failover["gap_ms"] < 20_000
 
 
 async def test_a_master_that_hangs_is_as_dead_as_one_that_was_killed(fresh_system: FreshSystem) -> None:
@@ -129,7 +129,7 @@ async def test_what_redis_refuses_for_good_is_in_the_dead_letters_and_the_rest_g
             await redis.call_many([("MULTI",), ("DEL", key), ("SET", key, "not a series"), ("EXEC",)])
 
         async def refused() -> bool:
-            return bool((await daemon.status())["shards"][0]["refused"] > 0)
+            return bool((await daemon.status())["shards"][0]["held"] > 0)
 
         await until(refused, 20, "a reading was refused")
         await daemon.writes("salon")
@@ -211,7 +211,7 @@ async def test_a_shard_that_never_answers_delays_no_other(fresh_system: FreshSys
         await daemon.writes("chambre1")
         shards = {s["location"]: s for s in (await daemon.status())["shards"]}
         assert shards["salon"]["master"] is None
-        assert shards["salon"]["depth"]["batches"] > 0
+        assert shards["salon"]["waiting"]["batches"] > 0
         status = await iotd("status", config=system.config)
         assert status.code == 1
         assert "none" in status.out
@@ -228,7 +228,7 @@ async def test_a_shard_that_never_answers_delays_no_other(fresh_system: FreshSys
 async def test_a_stop_says_that_the_last_pass_did_not_come_to_its_end(fresh_system: FreshSystem) -> None:
     with port_block() as closed:
         nowhere = {"url": f"http://127.0.0.1:{closed}", "token": "none"}
-        system = fresh_system(archive={"sink": "influxdb"}, influxdb=nowhere, shutdown={"drain": "3s"})
+        system = fresh_system(archive={"store": "influxdb:"}, influxdb=nowhere, shutdown={"drain": "3s"})
         with running_daemon(system.settings) as daemon:
             await daemon.running()
             await daemon.writes("salon")

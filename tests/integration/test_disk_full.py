@@ -48,12 +48,12 @@ async def test_a_full_disk_is_said_and_over_by_itself_and_nothing_is_lost(
 
             await until(unready, 60, "it is not ready")
             _, text, _ = await get(settings, "/readyz")
-            assert "the spool can't be written" in json.loads(text)["reasons"][0]
-            assert (await metrics(settings))["iotd_spool_failing"] == 1
+            assert "the log can't be written" in json.loads(text)["reasons"][0]
+            assert (await metrics(settings))["iotd_log_failing"] == 1
             assert (await get(settings, "/livez"))[0] == 200
             config = folder / "iotd.toml"
             shown = await iotd("status", config=config)
-            assert "the spool can't be written" in shown.out
+            assert "the log can't be written" in shown.out
             # nothing that must write is broken by being asked for: a reload is refused or taken, and the daemon lives
             make_settings(
                 folder, settings.topology.redis_port, sensors={"interval": "50ms"}, archive={"interval": "2s"}
@@ -74,8 +74,8 @@ async def test_a_full_disk_is_said_and_over_by_itself_and_nothing_is_lost(
         await until(archive_well, 60, "the archive takes readings")
         spans = {location: handed_over(settings, location) for location in settings.locations}
         assert await daemon.stop() == 0
-        assert daemon.events("spool_failing")
-        assert daemon.events("spool_recovered")[0]["after_s"] > 0
+        assert daemon.events("log_failing")
+        assert daemon.events("log_recovered")[0]["after_s"] > 0
     for location, span in spans.items():
         master = await system.master(location)
         async with system.connection(master.name) as redis:

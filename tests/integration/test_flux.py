@@ -1,4 +1,4 @@
-"""Every query of the Flux cookbook (iotd/archive/flux.md) and of the README, on a real InfluxDB."""
+"""Every query of the Flux cookbook (iotd/stores/influxdb/flux.md) and of the README, on a real InfluxDB."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-import iotd.archive
-from iotd.archive.points import Points
-from iotd.archive.sinks.influxdb import InfluxSink
+import iotd.stores.influxdb
 from iotd.config import Settings
 from iotd.model.batch import Times, Values
-from iotd.model.roster import Roster
 from iotd.model.series import Series
-from iotd.sources.signal import Signal
+from iotd.sources.simulator.signal import Signal, sensors
+from iotd.stores.influxdb.store import InfluxStore
+from iotd.stores.points import Points
 from tests.servers.influxdb import InfluxServer
 from tests.servers.system import blocking, make_settings
 
-COOKBOOK = Path(iotd.archive.__file__).with_name("flux.md")
+COOKBOOK = Path(iotd.stores.influxdb.__file__).with_name("flux.md")
 README = Path(__file__).parents[2] / "README.md"
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 LOCATIONS = ("salon", "chambre1", "cuisine")
@@ -50,9 +49,9 @@ class Written:
     async def ask(self, flux: str) -> tuple[int, list[Row]]:
         """The rows of an answer, and the ms at which it was asked."""
         now = time.time_ns() // 1_000_000
-        sink = InfluxSink(self.settings, self.server.url)  # its connections belong to one test's loop
+        sink = InfluxStore(self.settings, self.server.url)  # its connections belong to one test's loop
         try:
-            text = await sink.query_csv(flux.replace("sensors_archive", self.bucket))
+            text = (await sink.query(flux.replace("sensors_archive", self.bucket))).decode()
         finally:
             await sink.close()
         rows: list[Row] = []
@@ -86,12 +85,12 @@ def written(influxdb: InfluxServer, tmp_path_factory: pytest.TempPathFactory) ->
     times = np.arange(end - 8 * DAY, end + 1, MINUTE, dtype=np.int64)
     values: dict[Series, Values] = {}
     for location in LOCATIONS:
-        roster = Roster.of(location, ["temperature", "humidity", "air_quality"], 2)
-        table = Signal(1, roster).values(times)
-        values |= {sensor: table[:, i] for i, sensor in enumerate(roster)}
+        series = sensors(location, ["temperature", "humidity", "air_quality"], 2)
+        table = Signal(1, series).values(times)
+        values |= {sensor: table[:, i] for i, sensor in enumerate(series)}
 
     async def load() -> None:
-        sink = InfluxSink(settings, influxdb.url)
+        sink = InfluxStore(settings, influxdb.url)
         try:
             for sensor, its in values.items():
                 upto = len(times) - 120 if sensor == SILENT else len(times)

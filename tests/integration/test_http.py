@@ -50,20 +50,20 @@ async def test_metrics_are_in_the_format_and_count_what_happens(served: tuple[Sy
     for family in families.values():
         if family.name.startswith("iotd_"):
             assert family.documentation, family.name
-    assert families["iotd_readings_confirmed"].type == "counter"
+    assert families["iotd_readings_durable"].type == "counter"
     assert families["iotd_write_latency_seconds"].type == "histogram"
 
     async def archived() -> bool:
         now = await metrics(system.settings)
         passed = 'iotd_archive_lag_seconds{shard="salon"}' in now and now["iotd_loop_lag_seconds_count"] > 0
-        return passed and now['iotd_readings_confirmed_total{shard="salon"}'] > 0
+        return passed and now['iotd_readings_durable_total{shard="salon"}'] > 0
 
-    await until(archived, 30, "something is confirmed and archived, and the loop's lag was looked at")
+    await until(archived, 30, "something is durable and archived, and the loop's lag was looked at")
     now = await metrics(system.settings)
     shard = '{shard="salon"}'
-    produced, confirmed = now[f"iotd_readings_produced_total{shard}"], now[f"iotd_readings_confirmed_total{shard}"]
-    assert produced >= confirmed > 0
-    assert produced == confirmed + now[f"iotd_spool_readings{shard}"]
+    taken, durable = now[f"iotd_readings_taken_total{shard}"], now[f"iotd_readings_durable_total{shard}"]
+    assert taken >= durable > 0
+    assert taken == durable + now[f"iotd_log_waiting_readings{shard}"]
     assert now[f"iotd_shard_up{shard}"] == 1
     assert now[f"iotd_replicas_connected{shard}"] == 1
     assert now['iotd_node_role{node="redis-salon-master",role="master",shard="salon"}'] == 1

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from iotd.archive.points import Points
-from iotd.archive.sinks.influxdb import InfluxSink
-from iotd.archive.sinks.influxtoken import rotate
 from iotd.config import Settings
 from iotd.model.errors import ArchiveError, ArchiveRefused, ConfigError
 from iotd.model.series import Series
+from iotd.stores.base import samples_of
+from iotd.stores.influxdb.store import InfluxStore
+from iotd.stores.influxdb.token import rotate
+from iotd.stores.points import Points
 from tests.conftest import FreshSystem
 from tests.servers.daemon import iotd, running_daemon
 from tests.servers.influxdb import InfluxServer
@@ -38,17 +39,17 @@ async def test_a_new_token_is_stored_and_used_and_the_old_one_is_of_no_use(
     settings = settings_for(influxdb, tmp_path)
     token = tmp_path / "token"
     old = token.read_text()
-    sink = InfluxSink(settings, influxdb.url)
+    sink = InfluxStore(settings, influxdb.url)
     await sink.write([Points.of(SALON, [(T0, b"1")])])
     done = await rotate(settings, influxdb.url, keep_old=False)
     assert (done.stored, done.revoked) == (token, True)
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     assert token.read_text() != old
     await sink.write([Points.of(SALON, [(T0 + 1, b"2")])])  # not one write is refused
-    assert await sink.read(SALON, T0, T0 + 1) == [(T0, 1.0), (T0 + 1, 2.0)]
+    assert (await samples_of(sink, SALON, T0, T0 + 1))[1].tolist() == [1.0, 2.0]
     await sink.close()
     token.write_text(old)
-    revoked = InfluxSink(settings, influxdb.url)
+    revoked = InfluxStore(settings, influxdb.url)
     with pytest.raises(ArchiveRefused, match="wrong or has expired"):
         await revoked.write([])
     await revoked.close()
@@ -80,7 +81,7 @@ async def test_the_commands_with_a_running_daemon(
     token.write_text(influxdb.make_token(bucket, "read", "write"))
     async with running_proxy(influxdb.url) as proxy:
         influx = {"url": proxy.url, "org": influxdb.org, "bucket": bucket, "token_file": str(token)}
-        system = fresh_system(influxdb=influx, archive={"sink": "influxdb"})
+        system = fresh_system(influxdb=influx, archive={"store": "influxdb:"})
         config = system.config
         with running_daemon(system.settings) as daemon:
             await daemon.running()

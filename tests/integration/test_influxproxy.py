@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from iotd.model.series import Series
-from iotd.sources.source import Span
-from tests.servers.archives import InfluxStore
+from iotd.sources.simulator.source import Span
+from tests.servers.archives import InfluxWitness
 from tests.servers.influxdb import InfluxServer
 from tests.servers.influxproxy import WRITE, Answer, CutAnswer, CutRequest, Endless, InfluxProxy, Mute, running_proxy
 
@@ -25,7 +25,7 @@ class Rig:
     """A bucket behind a proxy, written to as anyone would."""
 
     proxy: InfluxProxy
-    store: InfluxStore
+    store: InfluxWitness
     session: aiohttp.ClientSession
     params: dict[str, str]
 
@@ -45,7 +45,7 @@ async def rig(influxdb: InfluxServer) -> AsyncIterator[Rig]:
     headers = {"Authorization": f"Token {influxdb.token}"}
     timeout = aiohttp.ClientTimeout(total=2)
     async with running_proxy(influxdb.url) as proxy, aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
-        store = InfluxStore(influxdb.url, org=influxdb.org, bucket=bucket, token=influxdb.token)
+        store = InfluxWitness(influxdb.url, org=influxdb.org, bucket=bucket, token=influxdb.token)
         yield Rig(proxy, store, session, {"org": influxdb.org, "bucket": bucket, "precision": "ms"})
 
 

@@ -47,8 +47,8 @@ async def test_the_page_follows_a_failover_without_anyone_touching_it(fresh_syst
             assert (
                 15 < float(await page.ask(f"{ROOM}.querySelector('[data-type=temperature] .number').textContent")) < 30
             )
-            shown = await page.ask("document.getElementById('fact-confirmed').textContent")
-            await page.becomes(f"document.getElementById('fact-confirmed').textContent !== '{shown}'")
+            shown = await page.ask("document.getElementById('fact-durable').textContent")
+            await page.becomes(f"document.getElementById('fact-durable').textContent !== '{shown}'")
             # during
             system.stack.backend.kill(system.topology.node("redis-salle_de_bain-master"))
             await page.becomes(f"{ROOM}.dataset.tone !== 'good'")
@@ -59,7 +59,7 @@ async def test_the_page_follows_a_failover_without_anyone_touching_it(fresh_syst
             # after
             await system.stack.start("redis-salle_de_bain-master")
             await page.becomes(f"{ROOM}.dataset.tone === 'good'", 60)
-            await page.becomes("document.getElementById('verdict').textContent === 'All is well'")
+            await page.becomes("document.getElementById('headline').textContent === 'All is well'")
             assert await roles(page) == {
                 "master": "replica",
                 "replica": "master",
@@ -67,7 +67,7 @@ async def test_the_page_follows_a_failover_without_anyone_touching_it(fresh_syst
             row = await page.ask("document.querySelector('#failovers tbody tr').textContent")
             assert "salle de bain" in row
             assert "master → replica" in row
-            await page.becomes(f"{ROOM}.querySelectorAll('.chart .move').length >= 3")
+            await page.becomes(f"{ROOM}.querySelectorAll('.chart .mark').length >= 3")
             assert page.errors == []
             await leaves(page, daemon)
 

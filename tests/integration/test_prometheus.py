@@ -97,9 +97,9 @@ async def test_it_scrapes_what_is_counted_and_an_alert_comes_and_goes(fresh_syst
         async with prometheus(folder, http.port + 1, f"{http.host}:{http.port}") as server:
 
             async def scraped() -> bool:
-                return await server.value('iotd_readings_confirmed_total{shard="salon"} > 0') is not None
+                return await server.value('iotd_readings_durable_total{shard="salon"} > 0') is not None
 
-            await until(scraped, 30, "readings are confirmed, as Prometheus sees it")
+            await until(scraped, 30, "readings are durable, as Prometheus sees it")
             assert await server.value('up{job="iotd"}') == 1
             known = await server.ask("label/__name__/values")
             assert {n.partition("{")[0] for n in await metrics(system.settings)} <= set(known)
@@ -129,7 +129,8 @@ async def test_it_scrapes_what_is_counted_and_an_alert_comes_and_goes(fresh_syst
 def test_the_rules_are_valid_and_name_only_metrics_that_exist() -> None:
     checked = subprocess.run([binary("promtool"), "check", "rules", RULES], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    exposed = set(re.findall(r'"(iotd_\w+)"', (DEPLOY.parent / "iotd" / "web" / "metrics.py").read_text()))
+    code = [DEPLOY.parent / "iotd" / name for name in ("web/metrics.py", "ops/histogram.py")]
+    exposed = set(re.findall(r'"(iotd_\w+)"', "".join(file.read_text() for file in code)))
     dashboard = json.loads((DEPLOY / "grafana" / "iotd.json").read_text())
     queries = [t["expr"] for panel in dashboard["panels"] for t in panel.get("targets", ())]
     assert len(queries) > 20

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 
 from iotd import ShardingSystem
-from iotd.archive.sinks.choose import make_sink
-from iotd.archive.sinks.embedded import EmbeddedSink
-from iotd.archive.watermarks import Watermarks
+from iotd.archive.state import ArchiveState
 from iotd.config import Settings, load
+from iotd.model.aggregate import AGGREGATIONS, piece
 from iotd.model.errors import UsageError
 from iotd.model.series import Series
 from iotd.ops.control import request
-from iotd.query import shard
-from iotd.query.aggregate import AGGREGATIONS, piece
 from iotd.query.result import Readings, concatenate
-from iotd.sources.signal import values
-from iotd.sources.source import Span
+from iotd.shards import reader
+from iotd.sources.simulator.signal import values
+from iotd.sources.simulator.source import Span
+from iotd.stores.embedded.store import EmbeddedStore
+from iotd.stores.registry import open_store
 from tests.conftest import FreshSystem
 from tests.servers.checker import handed_over
 from tests.servers.daemon import Daemon, running_daemon
@@ -53,13 +53,13 @@ class Building:
     async def archive(self) -> int:
         """Archives all there is; returns the lowest watermark of the salon."""
         await request(self.settings.state, "POST", "/archive/now")
-        sink = make_sink(self.settings)
+        sink = open_store(self.settings)
         assert sink is not None
-        marks = Watermarks(self.settings.state / "watermarks.sqlite")
+        state = ArchiveState(self.settings.state / "watermarks.sqlite")
         try:
-            known = marks.marks(sink.identity, self.sensors())
+            known = state.watermarks(sink.identity, "salon")
         finally:
-            marks.close()
+            state.close()
             await sink.close()
         assert len(known) == len(self.sensors())
         return min(known.values())
@@ -101,7 +101,7 @@ class Building:
 async def building(
     fresh_system: FreshSystem, sink: str, request_: pytest.FixtureRequest, locations: tuple[str, ...] = ("salon",)
 ) -> AsyncIterator[Building]:
-    overrides: dict[str, Any] = {"archive": {"sink": sink, "interval": "1h"}}
+    overrides: dict[str, Any] = {"archive": {"store": f"{sink}:", "interval": "1h", "restore": "0s"}}
     if sink == "influxdb":
         server: InfluxServer = request_.getfixturevalue("influxdb")
         bucket = server.make_bucket(f"q{uuid.uuid4().hex}")
@@ -242,9 +242,9 @@ async def test_late_readings_are_found_before_they_are_archived_again_and_an_emp
             for time in late:
                 await redis.call("TS.ADD", sensor.key, time, 99)
             await redis.call("TS.ADD", sensor.key, mark - 30_000, 98)  # another value for one that is archived
-        marks = Watermarks(house.settings.state / "watermarks.sqlite")
-        marks.mark_dirty("salon", late[0], mark - 30_000)
-        marks.close()
+        state = ArchiveState(house.settings.state / "watermarks.sqlite")
+        state.note_dirty([(sensor, late[0], mark - 30_000)])
+        state.close()
         span = ((mark - 3_000_000) / 1000, (mark + 1) / 1000)
         found = await s.query_location_data("salon", "temperature", *span, sensor_ids=1)
         times, got = found.by_sensor()[sensor]
@@ -312,7 +312,7 @@ async def test_an_archive_that_is_away_is_named_only_where_it_is_needed(
             assert mark - 600_000 <= hole.last < mark - 598_000
             assert "the archive does not answer" in found.problems[0]
         # a new one in its place, of which the watermarks know nothing: the shard's first reading is the boundary
-        fresh = EmbeddedSink(house.settings.state / "archive.sqlite")
+        fresh = EmbeddedStore(house.settings.state / "archive.sqlite")
         await fresh.incarnation()
         await fresh.close()
         async with ShardingSystem.connect(house.system.config) as system:
@@ -336,10 +336,10 @@ async def test_all_shards_at_once_and_a_dead_one_is_named(
         ]
         house.expect(found, first, stop)
         with monkeypatch.context() as small:
-            small.setattr(shard, "PAGE", 100)
+            small.setattr(reader, "PAGE", 100)
             found = await system.query_by_unit_measure("celsius", first / 1000, stop / 1000)
             house.expect(found, first, stop)
-            small.setattr(shard, "_FEW", 1)
+            small.setattr(reader, "_FEW", 1)
             found = await system.query_by_unit_measure("celsius", first / 1000, stop / 1000)
             house.expect(found, first, stop)
         for node in house.system.topology.shard("cuisine").redis:

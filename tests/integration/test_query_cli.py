@@ -19,16 +19,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from iotd.model.roster import Batch, Roster
+from iotd.shards.madd import Packer
 from iotd.shards.series import make_series
-from iotd.sources.signal import Signal
+from iotd.sources.simulator.signal import Signal, sensors
 from iotd.stack.binaries import RedisBinaries
-from iotd.wire.commands import Packer
 from tests.servers.daemon import iotd
 from tests.servers.ports import port_block
 from tests.servers.system import System, blocking, make_settings, start_system, stop_system
 
-ROSTER = Roster.of("séjour", ["temperature", "humidity", "air_quality"], 2)
+SENSORS = sensors("séjour", ["temperature", "humidity", "air_quality"], 2)
 STEP = 10_000
 COUNT = 720
 START = time.time_ns() // 1_000_000 // STEP * STEP - COUNT * STEP
@@ -45,7 +44,7 @@ def house(redis_binaries: RedisBinaries, tmp_path_factory: pytest.TempPathFactor
             folder,
             first,
             ("séjour",),
-            archive={"sink": "none"},
+            archive={"store": "none"},
             sensors={"per_type": 2},
             stack={"redis_dir": redis_binaries.server.parent},
         )
@@ -58,20 +57,20 @@ def house(redis_binaries: RedisBinaries, tmp_path_factory: pytest.TempPathFactor
 
 
 async def load_readings(system: System) -> None:
-    values = Signal(system.settings.simulator.seed, ROSTER).values(TIMES)
-    series = np.tile(np.arange(len(ROSTER), dtype=np.int32), len(TIMES))
-    packed = Packer(ROSTER).pack(Batch(ROSTER, series, np.repeat(TIMES, len(ROSTER)), values.ravel()))
+    values = Signal(system.settings.simulator.seed, SENSORS).values(TIMES)
+    series = np.tile(np.arange(len(SENSORS), dtype=np.int32), len(TIMES))
+    commands = Packer([s.key.encode() for s in SENSORS]).pack(series, np.repeat(TIMES, len(SENSORS)), values.ravel())
     async with system.connection("redis-séjour-master") as redis:
-        await make_series(redis, ROSTER, system.settings.redis)
-        await redis.send([packed.payload])
-        for _ in range(packed.commands):
+        await make_series(redis, SENSORS, system.settings.redis)
+        await redis.send([commands.payload])
+        for _ in commands.starts:
             assert all(type(said) is int for said in await redis.receive())
 
 
 def expected(kind: str) -> list[tuple[int, str, float]]:
     """(time in ms, sensor, value) of a type."""
-    values = Signal(1, ROSTER).values(TIMES)
-    columns = [(i, s.sensor_id) for i, s in enumerate(ROSTER) if s.type == kind]
+    values = Signal(1, SENSORS).values(TIMES)
+    columns = [(i, s.sensor_id) for i, s in enumerate(SENSORS) if s.type == kind]
     return [(int(t), number, float(values[row, i])) for row, t in enumerate(TIMES) for i, number in columns]
 
 
@@ -271,10 +270,10 @@ async def test_a_missing_extra_is_one_line_that_says_what_to_install(
 async def test_distribution_for_people_and_programs(house: System) -> None:
     shown = await iotd("distribution", config=house.config)
     assert shown.code == 0
-    assert f"{len(TIMES) * len(ROSTER):,}" in shown.out
+    assert f"{len(TIMES) * len(SENSORS):,}" in shown.out
     assert "1.00 times the mean" in shown.out
     told = (await iotd("distribution", "--output", "json", config=house.config)).json
-    assert (told["samples"], told["imbalance"], told["shards"][0]["share"]) == (len(TIMES) * len(ROSTER), 1.0, 1.0)
+    assert (told["samples"], told["imbalance"], told["shards"][0]["share"]) == (len(TIMES) * len(SENSORS), 1.0, 1.0)
 
 
 @pytest.mark.parametrize(

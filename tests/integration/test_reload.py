@@ -45,9 +45,9 @@ async def hang_up(daemon: Daemon) -> Any:
     return (await daemon.status())["reload"]
 
 
-async def handed(daemon: Daemon, location: str) -> int:
+async def taken(daemon: Daemon, location: str) -> int:
     shards = {s["location"]: s for s in (await daemon.status())["shards"]}
-    return int(shards[location]["handed"]) if location in shards else -1
+    return int(shards[location]["taken"]) if location in shards else -1
 
 
 async def test_a_hundred_reloads_under_load_with_a_failover_neither_drop_nor_double_a_reading(
@@ -71,32 +71,32 @@ async def test_a_hundred_reloads_under_load_with_a_failover_neither_drop_nor_dou
                 sensors={"interval": luck.choice(["40ms", "50ms", "70ms"]), "per_type": luck.choice([1, 2, 3])},
                 shutdown={"drain": "3s"},
                 archive={"interval": luck.choice(["1s", "2s", "5m"])},
-                log={"level": luck.choice(["debug", "info"])},
+                logging={"level": luck.choice(["debug", "info"])},
                 redis={"response_timeout": luck.choice(["3s", "4s"])},
-                queue={"memory": luck.choice(["1MiB", "64MiB"])},
-                spool={"keep": luck.choice(["0B", "256MiB"])},
+                log={"memory": luck.choice(["1MiB", "64MiB"])},
+                intake={"linger": luck.choice(["10ms", "500ms"])},
             )
             said = await hang_up(daemon)
             assert said["refused"] is None
-            before = await handed(daemon, serve[0])
+            before = await taken(daemon, serve[0])
 
             async def more(location: str = serve[0], before: int = before) -> bool:
-                return await handed(daemon, location) > before
+                return await taken(daemon, location) > before
 
             await until(more, 30, f"{serve[0]} is read after reload {n}")
         assert said["count"] == RELOADS
-        total = {location: await handed(daemon, location) for location in LOCATIONS}
+        total = {location: await taken(daemon, location) for location in LOCATIONS}
         daemon.process.send_signal(signal.SIGTERM)
         assert await daemon.ended() == 0
         assert not daemon.events("task_failed")
-        assert daemon.events("shard_moved")
+        assert daemon.events("shard_failed_over")
     for location in LOCATIONS:
         found = phases(daemon.events("source_started"), location, handed_over(system.settings, location).last)
         master = await system.master(location)
         async with system.connection(master.name) as redis:
             there = await due(system.settings, location, RedisStore(redis), found)
             assert await _readings(redis, location) == there
-        # what was handed over after the last look is not in total; nothing was handed over twice
+        # what was taken after the last status is not in total; nothing was taken twice
         assert total[location] <= there
 
 
@@ -168,14 +168,14 @@ async def test_diff_shows_what_a_reload_would_do_and_what_waits_for_a_restart(
             system,
             serve=["salon"],
             influxdb={"token_file": str(secret)},
-            spool={"sync": "normal"},
+            log={"segment": "4MiB"},
             redis={"password": "hunter22"},
             http={"port": port},
         )
         shown = await iotd("config", "diff", "--output", "json", config=system.config)
         effects = {c["name"]: c["effect"] for c in shown.json["changes"]}
         assert effects["location chambre1"] == "it is drained, then removed"
-        assert effects["spool.sync"] == "needs a restart"
+        assert effects["log.segment"] == "needs a restart"
         assert "influxdb.token_file (the file)" in effects
         table = await iotd("config", "diff", config=system.config)
         assert "hunter22" not in table.out + shown.out
@@ -184,13 +184,13 @@ async def test_diff_shows_what_a_reload_would_do_and_what_waits_for_a_restart(
         assert len((await daemon.status())["shards"]) == 2
 
         rewrite(
-            system, serve=["salon"], influxdb={"token_file": str(secret)}, spool={"sync": "normal"}, http={"port": port}
+            system, serve=["salon"], influxdb={"token_file": str(secret)}, log={"segment": "4MiB"}, http={"port": port}
         )
         done = await iotd("reload", config=system.config)
         assert done.code == 0, done.err
         said = await daemon.status()
         assert [s["location"] for s in said["shards"]] == ["salon"]
-        assert said["reload"]["restart"] == ["spool.sync"]
+        assert said["reload"]["restart"] == ["log.segment"]
         assert daemon.events("restart_needed")
         async with aiohttp.ClientSession() as session:
 
@@ -203,7 +203,7 @@ async def test_diff_shows_what_a_reload_would_do_and_what_waits_for_a_restart(
 
             await until(moved, 20, "the HTTP server listens on its new port")
         again = await iotd("config", "diff", "--output", "json", config=system.config)
-        assert [c["name"] for c in again.json["changes"]] == ["spool.sync"]
+        assert [c["name"] for c in again.json["changes"]] == ["log.segment"]
         await daemon.writes("salon")
         assert await daemon.stop() == 0
 
@@ -221,9 +221,9 @@ async def test_a_shard_that_moves_to_other_servers_is_written_to_there_and_nothi
         await daemon.running()
 
         async def waits() -> bool:
-            return await handed(daemon, "salon") > 100
+            return await taken(daemon, "salon") > 100
 
-        await until(waits, 30, "readings wait in the spool")
+        await until(waits, 30, "readings wait in the log")
         first = system.settings.topology.redis_port
         rewrite(
             system,

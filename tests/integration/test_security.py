@@ -36,7 +36,7 @@ def locked(folder: Path) -> dict[str, Any]:
 async def test_a_shard_with_acl_users_and_tls_fails_over_and_no_reading_and_no_secret_gets_lost(
     fresh_system: FreshSystem, tmp_path: Path
 ) -> None:
-    system = fresh_system(sensors={"interval": "100ms"}, log={"level": "debug"}, **locked(tmp_path / "tls"))
+    system = fresh_system(sensors={"interval": "100ms"}, logging={"level": "debug"}, **locked(tmp_path / "tls"))
     told: list[str] = []
     with running_daemon(system.settings) as daemon:
         await daemon.running()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from iotd import ShardingSystem
-from iotd.sources.signal import values
+from iotd.sources.simulator.signal import values
 from tests.servers.checker import all_there, handed_over
 from tests.servers.daemon import iotd, running_daemon
 from tests.servers.system import System

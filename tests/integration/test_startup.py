@@ -47,8 +47,8 @@ async def test_a_missing_shard_is_waited_for_and_one_that_must_be_there_ends_the
 
         await until(said, 30, "it says that salon is missing")
         code, text, _ = await get(system.settings, "/readyz")
-        assert code == 200  # the spool takes the readings
-        assert "salon: no master; its readings wait in the spool" in text
+        assert code == 200  # the log takes the readings
+        assert "salon: no master; its readings wait in the log" in text
         await daemon.writes("chambre1")
         await asyncio.shield(system.stack.up())
         await daemon.writes("salon")

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -20,6 +19,7 @@ import pytest
 from iotd.config import Settings
 from iotd.stack import Stack
 from iotd.stack.binaries import RedisBinaries
+from tests.servers.archives import embedded_count
 from tests.servers.checker import handed_over
 from tests.servers.daemon import iotd
 from tests.servers.influxdb import InfluxServer
@@ -80,10 +80,7 @@ async def test_up_loads_history_archives_and_goes_on_where_it_stopped(
                 before = handed_over(settings, "salon")
                 # half a day: 10 s apart, and the last hour every second; all of it is in the archive
                 expected = (11 * 360 + 3600) * 9
-                with sqlite3.connect(settings.state / "archive.sqlite") as db:
-                    query = "SELECT count(*) FROM samples JOIN series ON id = series WHERE location = 'salon'"
-                    (archived,) = db.execute(query).fetchone()
-                db.close()
+                archived = embedded_count(settings.state / "archive.sqlite", "salon")
                 assert expected <= archived <= expected + 60 * 9
 
                 servers = server_pids(settings.state)
@@ -133,7 +130,7 @@ async def test_up_sets_an_influxdb_up_and_the_flux_query_of_the_readme_returns_t
             first,
             ("salon",),
             simulator={"history_days": 0.1},
-            archive={"sink": "auto"},
+            archive={"store": "auto"},
             stack={"redis_dir": redis_binaries.server.parent, "influxd": influxdb.binary},
         )
         system = System(settings, Stack(settings))
@@ -184,7 +181,7 @@ async def test_a_wrong_influxdb_token_degrades_and_the_right_one_makes_up_for_it
             tmp_path / "home",
             first,
             ("salon",),
-            archive={"sink": "auto"},
+            archive={"store": "auto"},
             influxdb={"url": influxdb.url, "token_file": str(token), "bucket": bucket},
             stack={"redis_dir": redis_binaries.server.parent},
         )

@@ -1,4 +1,4 @@
-"""An archive as others see it: read without iotd's sinks, so that the checker shares none of their errors."""
+"""An archive as others see it: read without iotd's stores, so that the checker shares none of their errors."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+from pcodec.standalone import simple_decompress
 
 from iotd.config import Settings
 from iotd.model.series import Series
-from iotd.sources.source import Span
+from iotd.sources.simulator.source import Span
 from tests.servers.checker import Store
 
 _PAGE_MS = 3_600_000
 """Time asked for at once."""
 
 
-class InfluxStore:
+class InfluxWitness:
     """A bucket, asked in Flux; a series with another unit, or with more tags, counts as the sensor's all the same."""
 
     def __init__(self, url: str, *, org: str, bucket: str, token: str) -> None:
@@ -57,21 +59,46 @@ class InfluxStore:
         return [row for row in csv.DictReader(io.StringIO(text.replace("\r\n", "\n"))) if row["_time"] != "_time"]
 
 
-class EmbeddedStore:
+class EmbeddedWitness:
     """The file of an embedded archive; whoever writes it may go on."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     async def samples(self, sensor: Series, span: Span) -> AsyncIterator[tuple[int, float]]:
-        with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=30)) as db:
-            rows = db.execute(
-                "SELECT time, value FROM samples JOIN series ON series = id "
-                "WHERE type = ? AND location = ? AND sensor_id = ? AND time BETWEEN ? AND ? ORDER BY time",
-                (sensor.type, sensor.location, sensor.sensor_id, span.first, span.last),
-            ).fetchall()
-        for time, value in rows:
-            yield time, value
+        for time, value in embedded_rows(self._path, sensor):
+            if span.first <= time <= span.last:
+                yield time, value
+
+
+def embedded_rows(path: Path, sensor: Series) -> list[tuple[int, float]]:
+    """All readings of a sensor of an embedded archive, in time order; a block is two columns, times and values."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as db:
+        rows = db.execute(
+            "SELECT times, vals FROM columns JOIN series ON columns.id >> 38 = series.id "
+            "WHERE type = ? AND location = ? AND sensor_id = ? ORDER BY columns.id",
+            (sensor.type, sensor.location, sensor.sensor_id),
+        ).fetchall()
+    found: list[tuple[int, float]] = []
+    for times, values in rows:
+        found += zip(_column(times), _column(values), strict=True)
+    return found
+
+
+def embedded_count(path: Path, location: str | None = None) -> int:
+    """How many readings an embedded archive has, of a location or all: a block's header begins with its count."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as db:
+        rows = db.execute(
+            "SELECT header FROM blocks JOIN series ON series = id WHERE ? IN (location, '')", (location or "",)
+        ).fetchall()
+    return sum(int.from_bytes(header[:8], "little") for (header,) in rows)
+
+
+def _column(packed: bytes) -> list[Any]:
+    column = simple_decompress(packed)
+    assert column is not None
+    values: list[Any] = column.tolist()
+    return values
 
 
 def archive_of(settings: Settings, *, token: str | None = None, url: str | None = None) -> Store:
@@ -82,12 +109,12 @@ def archive_of(settings: Settings, *, token: str | None = None, url: str | None 
         url: where InfluxDB is itself, when the settings name a proxy in front of it.
     """
     influx = settings.influxdb
-    if settings.archive.sink == "embedded":
-        return EmbeddedStore(settings.state / "archive.sqlite")
+    if settings.archive.scheme == "embedded":
+        return EmbeddedWitness(settings.state / "archive.sqlite")
     where = url or influx.url
     assert where is not None
     secret = token or (influx.token_file or settings.stack_token).read_text().strip()
-    return InfluxStore(where, org=influx.org, bucket=influx.bucket, token=secret)
+    return InfluxWitness(where, org=influx.org, bucket=influx.bucket, token=secret)
 
 
 def _time(ms: int) -> str:

@@ -36,7 +36,7 @@ class Daemon:
         except IotdError:
             return None
 
-    async def running(self) -> None:
+    async def running(self, limit: float = 60) -> None:
         """Waits until it answers."""
 
         async def answers() -> bool:
@@ -45,7 +45,7 @@ class Daemon:
             said = await self.status()
             return said is not None and said["phase"] == "running"
 
-        await until(answers, 20, "the daemon runs")
+        await until(answers, limit, "the daemon runs")
 
     async def writes(self, location: str) -> None:
         """Waits until a shard takes new readings: more than when this was called."""
@@ -53,7 +53,7 @@ class Daemon:
         async def written() -> int:
             said = await self.status()
             shards = {s["location"]: s for s in said["shards"]} if said else {}
-            return int(shards[location]["written"]) if location in shards else -1
+            return int(shards[location]["acknowledged"]) if location in shards else -1
 
         before = await written()
 
@@ -64,8 +64,13 @@ class Daemon:
 
     def lines(self) -> list[dict[str, Any]]:
         """The lines of its log; one that a kill has cut short is left out."""
+        return self.parsed(self.log.read_text(errors="replace"))
+
+    @staticmethod
+    def parsed(text: str) -> list[dict[str, Any]]:
+        """The lines of a log that are whole."""
         found = []
-        for line in self.log.read_text(errors="replace").splitlines():
+        for line in text.splitlines():
             with contextlib.suppress(ValueError):
                 found.append(json.loads(line))
         return found
@@ -83,10 +88,10 @@ class Daemon:
         await until(gone, limit, "the daemon has ended")
         return int(self.process.returncode)
 
-    async def stop(self) -> int:
+    async def stop(self, limit: float = 20) -> int:
         """Asks it to end in good order."""
         self.process.send_signal(signal.SIGTERM)
-        return await self.ended()
+        return await self.ended(limit)
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def running_influxdb(folder: Path) -> Iterator[InfluxServer]:
         lacking("influxdb", "no influxd on PATH or in the cache; `make influxd` builds one")
     with port_block() as first:
         settings = make_settings(
-            folder, first, ["salon"], archive={"sink": "influxdb"}, stack={"influxd": named} if named else {}
+            folder, first, ["salon"], archive={"store": "influxdb:"}, stack={"influxd": named} if named else {}
         )
         backend, node = Processes(settings), topology(settings).influxdb
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from iotd.config import Settings
-from iotd.sources.source import Span
+from iotd.sources.simulator.source import Span, source_name
 from tests.servers.checker import Store, count
 
 
@@ -25,7 +25,7 @@ class Phase:
 
 def phases(events: Iterable[Mapping[str, Any]], location: str, last: int) -> list[Phase]:
     """The phases of a location, from the daemon's ``source_started`` events; ``last`` is its last reading (ms)."""
-    starts = [e for e in events if e["shard"] == location]
+    starts = [e for e in events if e["source"] == source_name(location)]
     ends = [e["after"] for e in starts[1:]] + [last]
     found = [Phase(e["after"], end, e["interval_ms"], e["sensors"]) for e, end in zip(starts, ends, strict=True)]
     assert all(a.upto == b.after for a, b in pairwise(found))

@@ -40,7 +40,7 @@ def make_settings(
         "influxdb": {"port": first_port + 5 * count},
         "http": {"port": first_port + 5 * count + 1},
         "stack": {"backend": "process", "docker": {"redisinsight_port": first_port + 5 * count + 2}},
-        "archive": {"sink": "embedded"},
+        "archive": {"store": "embedded:"},
         "sentinel": {"down_after": "500ms", "failover_timeout": "3s"},
     }
     config = folder / "iotd.toml"  # a file, so that commands can be given it too

@@ -15,7 +15,6 @@ import contextlib
 import json
 import random
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ import psutil
 from iotd.config import Settings
 from iotd.model.errors import IotdError
 from iotd.ops.control import request
+from tests.servers.archives import embedded_count
 from tests.servers.checker import RedisStore, handed_over
 from tests.servers.daemon import Daemon
 from tests.servers.http import metrics
@@ -73,7 +73,7 @@ class Soak:
 
     async def _measure(self) -> None:
         process = psutil.Process(self.daemon.process.pid)
-        spool = self.system.settings.state / "spool.sqlite"
+        log = self.system.settings.state / "log"
         while True:
             await asyncio.sleep(_SAMPLE_S)
             try:
@@ -88,8 +88,8 @@ class Soak:
                     descriptors=process.num_fds(),
                     tasks=int(now["iotd_tasks"]),
                     threads=process.num_threads(),
-                    spool=int(total["iotd_spool_bytes"]),
-                    spool_file=sum(f.stat().st_size for f in spool.parent.glob("spool.sqlite*")),
+                    log=int(total["iotd_log_unarchived_bytes"]),
+                    log_files=_size(log),
                     lag=now["iotd_loop_lag_max_seconds"],
                     archive_lag=int(total["iotd_archive_lag_points"]),
                 )
@@ -138,12 +138,12 @@ class Soak:
             await self._whole(shard.location)
 
     async def _whole(self, location: str) -> None:
-        """Waits until the room is confirmed again: two faults in one room at once are the chaos tests' matter."""
+        """Waits until the room is durable again: two faults in one room at once are the chaos tests' matter."""
 
         async def whole() -> bool:
             said = await self.daemon.status()
             found = [s for s in said["shards"] if s["location"] == location] if said else []
-            return not found or (found[0]["settled"] and bool(found[0]["lag"]) and found[0]["depth"]["age"] < 3)
+            return not found or (found[0]["settled"] and bool(found[0]["lag"]) and found[0]["age"] < 3)
 
         await until(whole, 60, f"{location} is whole again")
 
@@ -173,7 +173,16 @@ class Soak:
                 writer.close()
 
 
-_SUMMED = ("iotd_spool_bytes", "iotd_archive_lag_points")
+_SUMMED = ("iotd_log_unarchived_bytes", "iotd_archive_lag_points")
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files in a folder, from which one may be removed meanwhile."""
+    total = 0
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
 
 
 def variant(folder: Path, first: int, luck: random.Random, *, rooms: int) -> Settings:
@@ -187,9 +196,9 @@ def variant(folder: Path, first: int, luck: random.Random, *, rooms: int) -> Set
         simulator={"catch_up": "3650d"},  # a fault lasts for simulated hours
         redis={"response_timeout": luck.choice(("2s", "3s"))},
         archive={"interval": luck.choice(("500ms", "1s")), "verify_interval": "1m"},
-        queue={"memory": luck.choice(("16MiB", "64MiB"))},
+        log={"memory": luck.choice(("16MiB", "64MiB")), "segment": "1MiB"},
         shutdown={"drain": "5s"},
-        log={"level": luck.choice(("info", "debug"))},
+        logging={"level": luck.choice(("info", "debug"))},
     )
 
 
@@ -235,9 +244,7 @@ async def soak(system: System, hours: float, minutes: float, seed: int) -> bool:
         master = await system.master(location)
         async with system.connection(master.name) as redis:
             held += await due(system.settings, location, RedisStore(redis), parts)
-    db = sqlite3.connect(system.settings.state / "archive.sqlite")
-    (archived,) = db.execute("SELECT count(*) FROM samples").fetchone()
-    db.close()
+    archived = embedded_count(system.settings.state / "archive.sqlite")
     print(f"{held:,} readings are in Redis, each once and with its value; {archived:,} in the archive")
     print(f"exit code {code}; parts that died: {[e['task'] for e in died] or 'none'}")
     (system.settings.state.parent / "samples.json").write_text(json.dumps([asdict(s) for s in run.samples]))

@@ -19,8 +19,8 @@ class Sample:
         descriptors: open files and sockets.
         tasks: of the event loop.
         threads: of the process.
-        spool: bytes not confirmed, of all rooms.
-        spool_file: bytes of the spool's files on disk.
+        log: bytes of the log that are not archived, of all rooms.
+        log_files: bytes of the log's files.
         lag: largest event loop lag since the sample before, seconds.
         archive_lag: readings handed over since the last whole pass of the archive, of all rooms.
     """
@@ -30,8 +30,8 @@ class Sample:
     descriptors: int
     tasks: int
     threads: int
-    spool: int
-    spool_file: int
+    log: int
+    log_files: int
     lag: float
     archive_lag: int
 
@@ -41,8 +41,8 @@ _ROOM = {
     "descriptors": 6,
     "tasks": 8,
     "threads": 3,
-    "spool": 2 * _MIB,
-    "spool_file": 16 * _MIB,
+    "log": 2 * _MIB,
+    "log_files": 16 * _MIB,
     "lag": 0.25,
     "archive_lag": 50_000,
 }
@@ -73,11 +73,11 @@ def growths(samples: Sequence[Sample]) -> list[Growth]:
 
 def table(samples: Sequence[Sample]) -> str:
     """The figures for people: ten moments, and the medians of the thirds."""
-    lines = ["    time   memory  files  tasks  threads    spool  on disk  loop lag  to archive"]
+    lines = ["    time   memory  files  tasks  threads      log  on disk  loop lag  to archive"]
     step = max(1, len(samples) // 10)
     lines += [
         f"{s.at:6.0f} s {s.memory / _MIB:5.1f}MiB {s.descriptors:6} {s.tasks:6} {s.threads:8} "
-        f"{s.spool / 1024:5.0f}KiB {s.spool_file / _MIB:5.1f}MiB {1000 * s.lag:6.0f} ms {s.archive_lag:11,}"
+        f"{s.log / 1024:5.0f}KiB {s.log_files / _MIB:5.1f}MiB {1000 * s.lag:6.0f} ms {s.archive_lag:11,}"
         for s in samples[step - 1 :: step]
     ]
     lines.append("")

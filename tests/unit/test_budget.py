@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from iotd.pipeline.budget import Budget
+from iotd.log.budget import Budget
 
 
 def test_ingest_gets_all_of_it_and_no_more() -> None:

@@ -7,9 +7,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydantic import BaseModel
 
+from iotd.config import load
 from iotd.config.tree import ShardNodes, Tree
+from iotd.model.errors import ConfigError
 
 FILE = Path(__file__).parents[2] / "config" / "iotd.toml"
 
@@ -49,7 +52,7 @@ def test_every_setting_is_in_the_file_with_its_default() -> None:
         if name in ("redis.password", "sentinel.password", "influxdb.token"):
             continue
         assert key in table, f"{name} is not in config/iotd.toml"
-        if default is None or name in ("types", "topology.shards", "topology.address_map", "startup.shards"):
+        if default is None or name in ("types", "sources", "topology.shards", "topology.address_map", "startup.shards"):
             continue  # an example
         value: Any = tree
         for part in name.split("."):
@@ -60,3 +63,19 @@ def test_every_setting_is_in_the_file_with_its_default() -> None:
 def test_the_file_names_no_setting_that_does_not_exist() -> None:
     shard = uncommented()["topology"]["shards"]["salon"]
     assert set(shard) == set(ShardNodes.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[queue]\nmemory = '1MiB'", "log.memory"),
+        ("[spool]\nlimit = '1GiB'", "log.limit"),
+        ("[log]\nlevel = 'info'", "logging.level"),
+        ("[archive]\nsink = 'embedded'", "archive.store"),
+    ],
+)
+def test_settings_of_version_0_1_are_refused_with_their_new_names(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "iotd.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=rf"no such setting; .*{re.escape(says)}"):
+        load(file)

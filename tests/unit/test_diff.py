@@ -52,8 +52,8 @@ def test_a_location_taken_out_of_the_middle_says_that_the_later_ones_move_to_oth
 
 
 def test_what_needs_a_restart_is_told_apart() -> None:
-    differs = difference(snapshot(), snapshot(spool={"sync": "normal", "limit": "2GiB"}))
-    assert [c.name for c in differs.restart] == ["spool.sync"]
+    differs = difference(snapshot(), snapshot(log={"segment": "4MiB", "limit": "2GiB"}))
+    assert [c.name for c in differs.restart] == ["log.segment"]
 
 
 def test_a_file_with_a_new_secret_differs_though_its_name_does_not(tmp_path: Path) -> None:

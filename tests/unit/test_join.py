@@ -95,9 +95,9 @@ def test_whatever_is_not_there_while_one_is_away_is_named_as_missing(
     ranges,
 )
 def test_parts_touch_and_never_overlap(
-    mark: int | None, stains: list[tuple[int, int]], first: int | None, reach: Reach, span: list[int]
+    mark: int | None, dirtied: list[tuple[int, int]], first: int | None, reach: Reach, span: list[int]
 ) -> None:
-    dirty = tuple(Range(a, a + length) for a, length in stains)
+    dirty = tuple(Range(a, a + length) for a, length in dirtied)
     at = span[0]
     for part in parts(Known(mark, dirty, first), reach, *span):
         assert part.first == at <= part.last

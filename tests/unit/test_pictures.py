@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from iotd.cli.readingstable import Table
+from iotd.model.aggregate import Aggregation
 from iotd.model.series import Series
 from iotd.model.types import BUILT_IN, SensorType
-from iotd.query.aggregate import Aggregation
 from iotd.query.pictures.lines import picture
 from iotd.query.result import Answer, Readings
 

@@ -61,7 +61,7 @@ def test_every_module_can_be_imported_without_what_only_unix_has() -> None:
 @pytest.mark.parametrize("args", [("--help",), ("stack", "up", "--help"), ("config", "check")])
 def test_commands_start_without_what_only_unix_has(tmp_path: Path, args: tuple[str, ...]) -> None:
     config = tmp_path / "iotd.toml"
-    config.write_text(f'state_dir = "{tmp_path}/state"\n[archive]\nsink = "embedded"\n[stack]\nbackend = "process"\n')
+    config.write_text(f'state_dir = "{tmp_path}/state"\n[archive]\nstore = "embedded:"\n[stack]\nbackend = "process"\n')
     done = run("\nfrom iotd.cli import main\nmain(sys.argv[1:])\n", "--config", str(config), *args)
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode == 0, done.stderr

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iotd.model.aggregate import AGGREGATIONS, Aggregation, Piece, combine, needs, piece
 from iotd.model.errors import UsageError
-from iotd.query.aggregate import AGGREGATIONS, Aggregation, Piece, aggregation, combine, needs, piece
 from iotd.query.buckets import runs
+from iotd.query.names import aggregation
 
 PARIS = ZoneInfo("Europe/Paris")
 HOUR, DAY = 3_600_000, 86_400_000

@@ -6,8 +6,9 @@ import pytest
 
 from iotd.config.tree import Tree, TypeRow
 from iotd.model.errors import UsageError
+from iotd.model.selection import Selection
 from iotd.model.types import BUILT_IN
-from iotd.query.names import Selection, select
+from iotd.query.names import select
 
 TREE = Tree(locations=("salon", "salle_de_bain", "séjour"))
 

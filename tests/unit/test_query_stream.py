@@ -11,19 +11,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from iotd.model.aggregate import AGGREGATIONS, Aggregation
 from iotd.model.batch import Times, Values
+from iotd.model.buckets import Run
 from iotd.model.errors import ArchiveUnavailable, ShardUnavailable
+from iotd.model.selection import Selection
 from iotd.model.series import Series
 from iotd.query import stream
-from iotd.query.aggregate import AGGREGATIONS, Aggregation, piece
-from iotd.query.archives import Found
-from iotd.query.buckets import Run, runs
+from iotd.query.buckets import runs
 from iotd.query.engine import Query
 from iotd.query.join import Range
 from iotd.query.marks import Marks
-from iotd.query.names import Selection
 from iotd.query.result import Readings, concatenate
 from iotd.query.shard import Held
+from iotd.stores.base import Found
+from tests.contract.memory import MemoryStore, aggregate
 from tests.unit.worlds import END, World, lived, with_loss
 
 NEVER = 10**9
@@ -75,32 +77,28 @@ class FakeShard(Mortal):
         pass
 
 
-class FakeArchive(Mortal):
-    """An archive in memory, as :class:`iotd.query.archives.Archive`."""
-
-    identity = "memory"
+class FakeArchive(MemoryStore):
+    """A store in memory that answers so many questions for readings."""
 
     def __init__(self, worlds: Worlds, answers: int) -> None:
-        super().__init__(answers, ArchiveUnavailable)
-        self._worlds = worlds
+        super().__init__()
+        self.held = {series: world.archive for series, world in worlds.items()}
+        self._mortal = Mortal(answers, ArchiveUnavailable)
 
     async def incarnation(self) -> str | None:
         return None
 
     async def begins(self, what: Selection, first: int, last: int) -> dict[Series, int]:
-        return {s: int(t[0]) for s, (t, _) in (await self.samples(what, first, last)).items()}
+        self._mortal.answer()
+        return await super().begins(what, first, last)
 
     async def samples(self, what: Selection, first: int, last: int) -> Found:
-        self.answer()
-        return {s: f for s, w in self._worlds.items() if s in what and len((f := _slice(w.archive, first, last))[0])}
+        self._mortal.answer()
+        return await super().samples(what, first, last)
 
     async def buckets(self, what: Selection, aggregation: Aggregation, run: Run, first: int, last: int) -> Found:
-        self.answer()
-        found = {s: _aggregate(w.archive, aggregation, run, first, last) for s, w in self._worlds.items() if s in what}
-        return {s: pair for s, pair in found.items() if len(pair[0])}
-
-    async def close(self) -> None:
-        pass
+        self._mortal.answer()
+        return await super().buckets(what, aggregation, run, first, last)
 
 
 def _slice(store: dict[int, float], first: int, last: int) -> tuple[Times, Values]:
@@ -112,11 +110,9 @@ def _aggregate(store: dict[int, float], what: Aggregation, run: Run, first: int,
     shares: dict[int, list[float]] = {}
     for time in sorted(t for t in store if first <= t <= last):
         shares.setdefault(run.first + (time - run.first) // run.width * run.width, []).append(store[time])
-    return np.array(list(shares), np.int64), np.array([_one(what, share) for share in shares.values()], np.float64)
-
-
-def _one(what: Aggregation, share: list[float]) -> float:
-    return max(share) - min(share) if what == "range" else piece(np.array(share))[what]
+    return np.array(list(shares), np.int64), np.array(
+        [aggregate(what, np.array(share)) for share in shares.values()], np.float64
+    )
 
 
 SENSORS = [Series("temperature", location, str(i)) for location in ("salon", "cuisine") for i in (1, 2)]
@@ -142,8 +138,7 @@ def run(
     }
     marks = Marks(
         {s.key: w.mark for s, w in worlds.items() if w.mark is not None},
-        # a location's dirty ranges are those of all of its series
-        {loc: [r for s, w in worlds.items() if s.location == loc for r in w.dirty] for loc in ("salon", "cuisine")},
+        {s.key: list(w.dirty) for s, w in worlds.items()},
     )
     what = Selection(("salon", "cuisine"), ("temperature",))
     archive = FakeArchive(worlds, answers[2])
@@ -202,6 +197,6 @@ def test_every_bucket_is_that_of_its_readings_or_lies_in_a_range_that_is_named(
         (first_run, *_) = runs(span[0], span[1], width, 1_000)
         begins = first_run.first + (times - first_run.first) // width * width
         for begin in np.unique(begins).tolist():
-            wanted = _one(what, values[begins == begin].tolist())
+            wanted = aggregate(what, values[begins == begin])
             named = any(hole.within(begin, begin + width - 1) for hole in holes(found, sensor))
             assert named or there[begin] == pytest.approx(wanted, rel=1e-9, abs=1e-6), (sensor, begin)

@@ -10,21 +10,16 @@ import redis.exceptions as rx
 
 from iotd.config.values import Address
 from iotd.model.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
-from iotd.model.roster import Batch, Roster
 from iotd.shards.connection import shard_error
+from iotd.shards.madd import ELEMENTS, Packer
 from iotd.shards.replies import all_good, examine
-from iotd.wire.commands import ELEMENTS, Packer
 
 HERE = Address("127.0.0.1", 1)
-ROSTER = Roster.of("salon", ["temperature"], 2)
 COUNT = ELEMENTS + 4
-PACKED = Packer(ROSTER).pack(
-    Batch(
-        ROSTER,
-        np.array([i % 2 for i in range(COUNT)], np.int32),
-        np.arange(1000, 1000 + COUNT, dtype=np.int64),
-        np.arange(COUNT, dtype=np.float64),
-    )
+PACKED = Packer([b"sensor:temperature:salon:1", b"sensor:temperature:salon:2"]).pack(
+    np.array([i % 2 for i in range(COUNT)], np.int32),
+    np.arange(1000, 1000 + COUNT, dtype=np.int64),
+    np.arange(COUNT, dtype=np.float64),
 )
 
 
@@ -46,22 +41,28 @@ def test_only_times_are_good() -> None:
 def test_each_element_that_lacks_its_series_is_found_by_its_place() -> None:
     missing = rx.ResponseError("TSDB: the key is not a TSDB key")
     found = examine(PACKED, replies(at_1=missing, at_258=missing), HERE)
-    assert [(e.index, e.key, e.time) for e in found.missing] == [
-        (1, "sensor:temperature:salon:2", 1001),
-        (258, "sensor:temperature:salon:1", 1258),
-    ]
-    assert found.refused == []
+    assert (found.missing, found.expired, found.refused) == ([1, 258], [], [])
 
 
-def test_what_is_refused_for_good_is_kept_with_the_words_of_redis() -> None:
+def test_a_reading_older_than_the_shard_keeps_is_expired_and_not_refused() -> None:
     found = examine(PACKED, replies(at_7=rx.ResponseError("TSDB: Timestamp is older than retention")), HERE)
-    ((element, said),) = found.refused
-    assert (element.index, said) == (7, "TSDB: Timestamp is older than retention")
+    assert (found.missing, found.expired, found.refused) == ([], [7], [])
+
+
+def test_what_is_refused_for_good_comes_with_the_words_of_redis() -> None:
+    found = examine(PACKED, replies(at_257=rx.ResponseError("TSDB: invalid timestamp")), HERE)
+    assert found.refused == [(257, "TSDB: invalid timestamp")]
+
+
+@pytest.mark.parametrize("reply", [[1, 2], b"OK", None, 5])
+def test_a_reply_that_is_not_one_of_ts_madd_is_an_error(reply: Any) -> None:
+    with pytest.raises(ShardError):
+        examine(PACKED, [replies()[0], reply], HERE)
 
 
 def test_a_whole_command_that_is_refused_for_good_is_one_refusal_for_each_reading() -> None:
     found = examine(PACKED, [rx.ResponseError("wrong number of arguments"), replies()[1]], HERE)
-    assert [element.index for element, _ in found.refused] == list(range(ELEMENTS))
+    assert [place for place, _ in found.refused] == list(range(ELEMENTS))
 
 
 CASES: list[tuple[Exception, type[IotdError]]] = [

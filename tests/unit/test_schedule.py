@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iotd.config import Tree
-from iotd.sources.schedule import Grid, Schedule
+from iotd.sources.simulator.schedule import Grid, Schedule
 
 times = st.integers(0, 10_000_000)
 

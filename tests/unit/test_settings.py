@@ -52,7 +52,7 @@ def read(config: Path, text: str, **overrides: Any) -> Settings:
         ),
         ("[sentinel]\npoll_interval = 0", "sentinel.poll_interval: must be 1ms at least"),
         ("[sentinel]\nquorum = 4", "sentinel.quorum: Input should be less than or equal to 3"),
-        ("[queue]\nmemory = 'much'", "queue.memory: could not parse value and unit"),
+        ("[log]\nmemory = 'much'", "log.memory: could not parse value and unit"),
         ("locations = []", "locations: name at least one location"),
         ("locations = ['salon', 'salon']", "locations: a location is named twice"),
         ("locations = ['le salon']", "locations: 'le salon': use letters, digits, _ and -"),
@@ -220,7 +220,7 @@ def test_addresses_may_be_names_and_ipv6(config: Path) -> None:
 
 def test_retention_may_be_short_where_there_is_no_archive(config: Path) -> None:
     assert read(config, "[redis]\nretention = '10m'").redis.retention.total_seconds() == 600
-    assert read(config, "[redis]\nretention = '1s'\n[archive]\nsink = 'none'").archive.sink == "none"
+    assert read(config, "[redis]\nretention = '1s'\n[archive]\nstore = 'none'").archive.store == "none"
 
 
 def test_settings_made_without_a_file_are_checked_as_a_whole_too() -> None:

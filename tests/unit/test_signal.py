@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iotd.model.batch import Values
-from iotd.model.roster import Roster
 from iotd.model.series import Series
 from iotd.model.types import BUILT_IN, SensorType
-from iotd.sources.signal import Signal, values
+from iotd.sources.simulator.signal import Signal, sensors, values
 
 KINDS = ("temperature", "humidity", "air_quality")
 
@@ -31,10 +30,10 @@ locations = st.sampled_from(LOCATIONS)
 def test_a_reading_does_not_depend_on_how_many_are_computed_at_once_nor_on_their_order(
     seed: int, location: str, some: list[int]
 ) -> None:
-    room = Signal(seed, Roster.of(location, list(BUILT_IN), 2))
+    room = Signal(seed, sensors(location, list(BUILT_IN), 2))
     together = room.values(np.array(some, np.int64))
     one_by_one = np.concatenate([room.values(np.array([t], np.int64)) for t in some])
-    backwards = Signal(seed, Roster.of(location, list(BUILT_IN), 2)).values(np.array(some[::-1], np.int64))
+    backwards = Signal(seed, sensors(location, list(BUILT_IN), 2)).values(np.array(some[::-1], np.int64))
     assert np.array_equal(together, one_by_one)
     assert np.array_equal(together, backwards[::-1])
 
@@ -44,7 +43,7 @@ def test_a_reading_does_not_depend_on_the_other_sensors_of_the_roster(
     seed: int, location: str, some: list[int]
 ) -> None:
     times = np.array(some, np.int64)
-    for roster in (Roster.of(location, sorted(BUILT_IN), 1), Roster.of(location, sorted(BUILT_IN)[::-1], 2)):
+    for roster in (sensors(location, sorted(BUILT_IN), 1), sensors(location, sorted(BUILT_IN)[::-1], 2)):
         whole = Signal(seed, roster).values(times)
         for column, sensor in enumerate(roster):
             assert np.array_equal(whole[:, column], values(seed, sensor, times))

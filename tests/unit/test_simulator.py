@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
 from iotd.config import Tree
-from iotd.model.roster import Batch, Roster
-from iotd.sources.signal import values
-from iotd.sources.simulator import Simulator
-from iotd.sources.source import Span
+from iotd.model.batch import Batch, Numbers
+from iotd.model.series import Series
+from iotd.sources.simulator.signal import sensors, values
+from iotd.sources.simulator.source import Simulator, Span
 
-ROSTER = Roster.of("salon", ["temperature", "humidity"], 2)
+SENSORS = sensors("salon", ["temperature", "humidity"], 2)
 DAY = 86_400_000
 T0 = 1_790_000_000_000 // DAY * DAY
 
@@ -57,38 +58,48 @@ class Store:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def take(self, batch: Batch) -> Awaitable[None]:
+    async def register(self, series: Sequence[Series]) -> Numbers:
+        return np.arange(len(series), dtype=np.int32)
+
+    async def take(self, batch: Batch, position: bytes | None = None, *, waits: bool = True) -> Awaitable[None]:
         await self.open.wait()
         self.batches.append(batch)
-        first, last = int(batch.times[0]), int(batch.times[-1])
-        known = self.span or Span(first, last)
-        self.span = Span(min(known.first, first), max(known.last, last))
+        self.span = Span.of(position)
         kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         kept.set_result(None)
         return kept
 
-    def position(self, location: str) -> Span | None:
-        assert location == "salon"
-        return self.span
+    async def put(self, batch: Batch, position: bytes | None = None) -> None:
+        await (await self.take(batch, position))
+
+    async def add(self, location: str, number: int, time: int, value: float) -> Awaitable[None]:
+        raise NotImplementedError
+
+    async def hold(self, location: str, letters: Sequence[Mapping[str, Any]], reason: str) -> None:
+        raise NotImplementedError
+
+    def position(self) -> bytes | None:
+        return self.span.to_bytes() if self.span else None
 
     @property
     def times(self) -> list[int]:
         """The times handed over, in the order that they came, each once per sensor."""
         for batch in self.batches:
-            whole = batch.times.reshape(-1, len(ROSTER))
+            whole = batch.times.reshape(-1, len(SENSORS))
             assert (whole == whole[:, :1]).all()
-            assert batch.series.reshape(-1, len(ROSTER)).tolist() == [list(range(len(ROSTER)))] * len(whole)
-        return [t for batch in self.batches for t in batch.times[:: len(ROSTER)].tolist()]
+            assert batch.series.reshape(-1, len(SENSORS)).tolist() == [list(range(len(SENSORS)))] * len(whole)
+        return [t for batch in self.batches for t in batch.times[:: len(SENSORS)].tolist()]
 
 
 def simulator(store: Store, clock: StillClock, **settings: object) -> Simulator:
-    return Simulator(Tree.model_validate(settings), ROSTER, store, clock)
+    settings["sensors"] = {"types": ["temperature", "humidity"], "per_type": 2}
+    return Simulator(Tree.model_validate(settings), "salon", store, clock)
 
 
 @asynccontextmanager
 async def running(simulator: Simulator, clock: StillClock) -> AsyncIterator[asyncio.Task[None]]:
     before = len(clock.slept)
-    task = asyncio.ensure_future(simulator.run())
+    task = asyncio.ensure_future(simulator.run(simulator._intake))
     async with asyncio.timeout(10):
         while len(clock.slept) == before and not task.done():
             await asyncio.sleep(0)
@@ -113,7 +124,7 @@ async def test_readings_come_at_whole_multiples_of_the_interval_with_the_signals
     assert store.times == [T0 + 1_000, T0 + 2_000, T0 + 3_000]
     assert clock.slept[-1] == 996
     for batch in store.batches:
-        for column, sensor in enumerate(ROSTER):
+        for column, sensor in enumerate(SENSORS):
             assert batch.values[column] == values(1, sensor, batch.times[:1])[0]
 
 
@@ -202,20 +213,20 @@ async def test_history_and_live_readings_join_without_a_hole_or_a_jump() -> None
     coarse = range(-(-(start + 1) // 10_000) * 10_000, fine + 1, 10_000)
     assert store.times == [*coarse, *range(fine // 1_000 * 1_000 + 1_000, T0 + 2_235, 1_000)]
     assert told[-1] == (done, done)
-    assert done == (len(store.times) - 1) * len(ROSTER)
-    whole = np.concatenate([batch.values.reshape(-1, len(ROSTER)) for batch in store.batches])
-    assert (whole[:, 0] == values(1, ROSTER[0], np.array(store.times))).all()
+    assert done == (len(store.times) - 1) * len(SENSORS)
+    whole = np.concatenate([batch.values.reshape(-1, len(SENSORS)) for batch in store.batches])
+    assert (whole[:, 0] == values(1, SENSORS[0], np.array(store.times))).all()
 
 
 async def test_more_history_is_handed_over_backwards_so_that_the_span_is_never_broken() -> None:
     gaps = []
 
     class Watched(Store):
-        async def take(self, batch: Batch) -> Awaitable[None]:
+        async def take(self, batch: Batch, position: bytes | None = None, *, waits: bool = True) -> Awaitable[None]:
             before = self.span
             assert before is not None
             gaps.append(before.first - int(batch.times[-1]))
-            return await super().take(batch)
+            return await super().take(batch, position)
 
     store, clock = Watched(Span(T0, T0 + 60_000)), StillClock(T0 + 60_500)
     source = simulator(store, clock)
@@ -223,7 +234,7 @@ async def test_more_history_is_handed_over_backwards_so_that_the_span_is_never_b
     assert len(gaps) > 1
     assert all(0 < gap <= 10_000 for gap in gaps)
     assert sorted(store.times) == list(range(-(-(clock.now() - DAY + 1) // 10_000) * 10_000, T0, 10_000))
-    assert done == len(store.times) * len(ROSTER)
+    assert done == len(store.times) * len(SENSORS)
     # again, there is nothing left to hand over
     assert await source.history(1) == 0
 
@@ -232,15 +243,4 @@ async def test_batches_are_bounded_whatever_is_due() -> None:
     store, clock = Store(), StillClock(T0)
     await simulator(store, clock).history(7)
     assert max(map(len, store.batches)) <= 16_384
-    assert sum(map(len, store.batches)) == (7 * 8_640 - 360 + 3_600) * len(ROSTER)
-
-
-async def test_expected_is_what_was_handed_over_live() -> None:
-    store, clock = Store(), StillClock(T0)
-    source = simulator(store, clock)
-    assert len(source.expected(0)[0]) == 0
-    async with running(source, clock):
-        await clock.move(5_000)
-        times, readings = source.expected(T0 + 2_500)
-    assert times.tolist() == [T0 + 3_000, T0 + 4_000, T0 + 5_000]
-    assert readings.ravel().tolist() == [v for batch in store.batches for v in batch.values.tolist()][2 * len(ROSTER) :]
+    assert sum(map(len, store.batches)) == (7 * 8_640 - 360 + 3_600) * len(SENSORS)

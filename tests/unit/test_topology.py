@@ -1,8 +1,7 @@
-"""Names, roles and ports of all servers, as the design has them; sensors and their keys."""
+"""Names, roles and ports of all servers, as the design has them."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +9,6 @@ from hypothesis import strategies as st
 from iotd.config import Address, Tree
 from iotd.config.topology import topology
 from iotd.model.errors import UsageError
-from iotd.model.roster import Batch, Roster
-from iotd.model.series import Series
 
 
 def test_the_default_topology_is_the_one_of_the_design() -> None:
@@ -68,16 +65,3 @@ def test_an_unknown_name_is_answered_with_near_ones() -> None:
         system.node("redis-salon-mastr")
     with pytest.raises(UsageError, match="for instance redis-salon-master"):
         system.node("zzz")
-
-
-def test_a_roster_is_of_one_location_and_a_batch_of_one_length() -> None:
-    with pytest.raises(ValueError, match="does not belong to salon"):
-        Roster("salon", [Series("temperature", "cuisine", "1")])
-    roster = Roster.of("salon", ["temperature", "humidity"], 2)
-    assert [sensor.key for sensor in roster] == [key.decode() for key in roster.keys]
-    assert (roster, hash(roster)) == (
-        Roster.of("salon", ["temperature", "humidity"], 2),
-        hash(Roster.of("salon", ["temperature", "humidity"], 2)),
-    )
-    with pytest.raises(ValueError, match="differ in length"):
-        Batch(roster, np.zeros(1, np.int32), np.zeros(2, np.int64), np.zeros(2))

@@ -41,8 +41,8 @@ class World:
 
     def archived(self, count: int = 1000) -> None:
         """A pass of the archiver that comes as far as ``count`` readings."""
-        for stain in self.dirty:
-            self.archive |= {t: v for t, v in self.shard.items() if stain.within(t, t)}
+        for one in self.dirty:
+            self.archive |= {t: v for t, v in self.shard.items() if one.within(t, t)}
         self.dirty = []
         for time in sorted(t for t in self.shard if self.mark is None or t > self.mark)[:count]:
             self.archive[time] = self.shard[time]

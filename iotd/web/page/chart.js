@@ -22,7 +22,7 @@ export class Chart {
     this.clock = clock;
     this.tell = tell;
     this.points = [];
-    this.moves = [];
+    this.failovers = [];
     this.bucket = 5000;
     this.at = null;
     const svg = (this.svg = make("svg", {
@@ -47,11 +47,11 @@ export class Chart {
   /** Milliseconds from the first point to the last. */
   get length() { return this.points.length ? this.points.at(-1)[0] - this.points[0][0] : 0; }
 
-  draw(points, bucket, now, moves) {
+  draw(points, bucket, now, failovers) {
     this.points = this.kind === "counter" ? growth(points) : points;
     points = this.points;
     this.bucket = bucket;
-    this.moves = moves;
+    this.failovers = failovers;
     if (!points.length) return;
     this.end = Math.max(now, points.at(-1)[0] + bucket);
     this.begin = this.end - 120 * bucket;
@@ -72,9 +72,9 @@ export class Chart {
     this.mean.setAttribute("d", mean);
     this.band.setAttribute("d", band);
     this.marks.replaceChildren();
-    for (const at of moves) {
+    for (const at of failovers) {
       if (at < this.begin || at > this.end) continue;
-      const line = make("line", { class: "move", x1: this.x(at), x2: this.x(at), y1: 0, y2: H }, this.marks);
+      const line = make("line", { class: "mark", x1: this.x(at), x2: this.x(at), y1: 0, y2: H }, this.marks);
       make("title", {}, line).textContent = `failover at ${this.clock(at)}`;
     }
     this.high.textContent = this.format(high);

@@ -85,7 +85,7 @@ class Room {
     card.setAttribute("aria-labelledby", title.id);
     this.measures = new Map();
     this.charts = {};
-    this.moves = [];
+    this.failovers = [];
     $("rooms").append(card);
   }
 
@@ -94,7 +94,7 @@ class Room {
     tone(this.card, name);
     tone(this.find(".pill"), name);
     set(this.find(".pill"), text);
-    this.moves = view.moves.map((m) => Date.parse(m.at));
+    this.failovers = view.failovers.map((m) => Date.parse(m.at));
     for (const reading of view.readings) this.measure(reading).show(reading, now);
     for (const [type, measure] of this.measures) {
       if (!view.readings.some((r) => r.type === type)) { measure.box.remove(); this.measures.delete(type); }
@@ -164,15 +164,15 @@ class Room {
       cell.replaceChildren(dots, ` ${text}`);
     }
 
-    const depth = shard.depth;
-    set(this.find(".waiting"), depth.batches ? `${count(depth.readings)} readings, ${duration(depth.age)}` : "nothing");
-    const last = view.moves.at(-1);
-    set(this.find(".moved"), last ? `${moment(Date.parse(last.at))}, ${duration(last.gap_ms / 1000)}` : "none");
+    const depth = shard.waiting;
+    set(this.find(".waiting"), depth.batches ? `${count(depth.readings)} readings, ${duration(shard.age)}` : "nothing");
+    const last = view.failovers.at(-1);
+    set(this.find(".failover"), last ? `${moment(Date.parse(last.at))}, ${duration(last.gap_ms / 1000)}` : "none");
   }
 
   draw(charts, now) {
     this.charts = charts;
-    for (const [type, measure] of this.measures) if (charts[type]) measure.chart.draw(charts[type], step(charts[type]), now, this.moves);
+    for (const [type, measure] of this.measures) if (charts[type]) measure.chart.draw(charts[type], step(charts[type]), now, this.failovers);
   }
 }
 
@@ -197,7 +197,7 @@ class Measure {
       tell: (text) => { this.told = text; this.note(); },
     });
     room.find(".measures").append(box);
-    if (room.charts[reading.type]) this.chart.draw(room.charts[reading.type], step(room.charts[reading.type]), Date.now(), room.moves);
+    if (room.charts[reading.type]) this.chart.draw(room.charts[reading.type], step(room.charts[reading.type]), Date.now(), room.failovers);
   }
 
   show(reading, now) {
@@ -237,7 +237,7 @@ function condition(shard, readings, now) {
   if (shard.trouble) return ["bad", "✕ not written"];
   if (!shard.settled) return ["warn", "↻ failing over"];
   if (!Object.keys(shard.lag).length) return ["warn", "! no replica"];
-  if (shard.depth.age > 10) return ["warn", "! not confirmed"];
+  if (shard.age > 10) return ["warn", "! not durable"];
   return ["good", "✓ writing"];
 }
 
@@ -256,21 +256,21 @@ function show(now) {
   for (const [location, room] of rooms) {
     if (!shards.has(location)) { room.card.remove(); rooms.delete(location); }
   }
-  for (const view of now.rooms) {
+  for (const view of now.locations) {
     if (!rooms.has(view.location)) rooms.set(view.location, new Room(view.location));
     rooms.get(view.location).show(now, shards.get(view.location), view);
   }
-  verdict(now);
+  headline(now);
   facts(now, daemon.shards);
-  failovers(now.rooms);
-  spool(daemon);
+  failovers(now.locations);
+  durableLog(daemon);
   archive(now, daemon);
   set($("foot-version"), `iotd ${daemon.version}`);
 }
 
-function verdict(now) {
+function headline(now) {
   const wrong = [...now.health.reasons.map((t) => ["bad", t]), ...now.health.degraded.map((t) => ["warn", t])];
-  const line = $("verdict");
+  const line = $("headline");
   if (!now.health.ready) { tone(line, "bad"); set(line, "Readings are not taken"); }
   else if (wrong.length) { tone(line, "warn"); set(line, `Readings are safe, ${wrong.length === 1 ? "one thing is" : `${wrong.length} things are`} wrong`); }
   else { tone(line, "good"); set(line, "All is well"); }
@@ -281,27 +281,27 @@ function verdict(now) {
 
 function facts(now, shards) {
   const sum = (pick) => shards.reduce((total, s) => total + pick(s), 0);
-  const handed = sum((s) => s.handed);
-  if (rate && now.now > rate.at && handed >= rate.handed) {
-    const measured = ((handed - rate.handed) * 1000) / (now.now - rate.at);
+  const taken = sum((s) => s.taken);
+  if (rate && now.now > rate.at && taken >= rate.taken) {
+    const measured = ((taken - rate.taken) * 1000) / (now.now - rate.at);
     rate.value = rate.value === undefined ? measured : 0.8 * rate.value + 0.2 * measured;
     set($("fact-rate"), rate.value < 10 ? rate.value.toFixed(1) : count(Math.round(rate.value)));
   }
-  rate = { at: now.now, handed, value: rate?.value };
-  set($("fact-confirmed"), count(sum((s) => s.confirmed)));
-  set($("fact-waiting"), count(sum((s) => s.depth.readings)));
+  rate = { at: now.now, taken, value: rate?.value };
+  set($("fact-durable"), count(sum((s) => s.durable)));
+  set($("fact-waiting"), count(sum((s) => s.waiting.readings)));
   set($("fact-uptime"), duration(Math.max(0, (Date.now() - Date.parse(now.daemon.started)) / 1000)));
 }
 
 function failovers(views) {
-  const moves = views.flatMap((v) => v.moves.map((m) => [v.location, m])).sort((a, b) => (a[1].at < b[1].at ? 1 : -1)).slice(0, 8);
-  $("failovers").hidden = !moves.length;
-  $("no-failovers").hidden = moves.length > 0;
-  const text = JSON.stringify(moves);
+  const failovers = views.flatMap((v) => v.failovers.map((m) => [v.location, m])).sort((a, b) => (a[1].at < b[1].at ? 1 : -1)).slice(0, 8);
+  $("failovers").hidden = !failovers.length;
+  $("no-failovers").hidden = failovers.length > 0;
+  const text = JSON.stringify(failovers);
   const body = $("failovers").tBodies[0];
   if (body.dataset.text === text) return;
   body.dataset.text = text;
-  body.replaceChildren(...moves.map(([location, m]) => {
+  body.replaceChildren(...failovers.map(([location, m]) => {
     const row = document.createElement("tr");
     const short = (name) => name.replace(`redis-${location}-`, "");
     const cells = [moment(Date.parse(m.at)), location.replaceAll("_", " "), `${short(m.source)} → ${short(m.target)}`, duration(m.gap_ms / 1000)];
@@ -310,13 +310,14 @@ function failovers(views) {
   }));
 }
 
-function spool(daemon) {
+function durableLog(daemon) {
   const sum = (pick) => daemon.shards.reduce((total, s) => total + pick(s), 0);
-  set($("spool-state"), daemon.spool_failing ? `can't be written: ${daemon.spool_failing}` : "what was handed over, until master and replica hold it");
-  set($("spool-bytes"), bytes(sum((s) => s.depth.bytes)));
-  set($("spool-kept"), bytes(sum((s) => s.depth.kept)));
-  set($("spool-replayed"), `${count(sum((s) => s.replayed))} batches`);
-  set($("spool-rejected"), count(sum((s) => s.refused)));
+  const damaged = daemon.damage ? `damaged in ${count(daemon.damage)} ${daemon.damage === 1 ? "place" : "places"}: see the event log_damaged` : null;
+  set($("log-state"), daemon.log_failing ? `can't be written: ${daemon.log_failing}` : damaged ?? "every reading that was taken, until the archive provably has it");
+  set($("log-waiting"), bytes(sum((s) => s.waiting.bytes)));
+  set($("log-unarchived"), bytes(sum((s) => s.unarchived.bytes)));
+  set($("log-replayed"), `${count(sum((s) => s.replayed))} batches`);
+  set($("log-held"), count(sum((s) => s.held)));
   $("memory").max = daemon.memory_limit;
   $("memory").value = daemon.memory_used;
   set($("memory-text"), `${bytes(daemon.memory_used)} of ${bytes(daemon.memory_limit)}`);
@@ -324,11 +325,11 @@ function spool(daemon) {
 
 function archive(now, daemon) {
   const said = daemon.archive;
-  set($("archive-sink"), said.sink ? (said.trouble ?? said.sink) : "off");
+  set($("archive-store"), said.store ? (said.trouble ?? said.store) : "off");
   set($("archive-points"), count(said.archived));
   set($("archive-retries"), count(said.retries));
   set($("archive-rejected"), count(said.rejected));
-  const behind = Object.fromEntries(daemon.shards.map((s) => [s.location, s.depth.unarchived]));
+  const behind = Object.fromEntries(daemon.shards.map((s) => [s.location, s.unarchived.readings]));
   list($("archive-rooms"), Object.entries(said.locations ?? {}), (item, [location, l]) => {
     if (!item.children.length) item.append(document.createElement("span"), document.createElement("span"));
     set(item.firstElementChild, location.replaceAll("_", " "));

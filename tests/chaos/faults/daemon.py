@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 from random import Random
 
 from tests.chaos.faults.base import fault
@@ -56,18 +54,27 @@ async def daemon_hangs(world: World, rng: Random) -> AsyncIterator[str]:
 
 @fault
 async def disk_full(world: World, rng: Random) -> AsyncIterator[str]:
+    # nothing becomes durable, so that the log can't make do with the room that it has
     replicas = [(await world.pair(location))[1] for location in world.locations]
-    with world.hanging(*replicas):  # nothing is confirmed, so that the spool can't make do with the room it has
-        with closing(sqlite3.connect(world.settings.state / "spool.sqlite", timeout=10)) as spool:
-            spool.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        with world.disk.full():
-            yield "no byte is left"
+    with world.hanging(*replicas), world.disk.full():
+        yield "no byte is left"
 
 
 @fault
 async def clock_steps_back(world: World, rng: Random) -> AsyncIterator[str]:
     by = rng.uniform(1, 20)
     world.set_clock(-by)
+    try:
+        yield f"by {by:.1f} s"
+    finally:
+        world.set_clock(0)
+
+
+@fault
+async def clock_jumps_ahead(world: World, rng: Random) -> AsyncIterator[str]:
+    # and back: what was read meanwhile is from the future, and what comes then is late
+    by = rng.uniform(1, 20)
+    world.set_clock(by)
     try:
         yield f"by {by:.1f} s"
     finally:

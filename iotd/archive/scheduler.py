@@ -1,0 +1,266 @@
+"""One location's way into the archive: passes, again and again, and what follows on each."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from time import monotonic
+
+import structlog
+
+from iotd.archive.base import Catalogue, Log, Shard
+from iotd.archive.compare import Comparer
+from iotd.archive.delivery import Delivery
+from iotd.archive.late import LateScanner
+from iotd.archive.pages import Pages
+from iotd.archive.pass_ import LocationPass, Pass
+from iotd.archive.restore import Restorer
+from iotd.archive.retention import Retention
+from iotd.archive.state import ArchiveState
+from iotd.archive.verify import Verifier
+from iotd.config import Settings
+from iotd.log.budget import Budget
+from iotd.model.errors import ArchiveError, ArchiveUnavailable, IotdError
+from iotd.model.series import Series
+from iotd.ops.outage import Outage
+from iotd.ops.tasks import together
+from iotd.shards.reader import ShardReader
+
+log = structlog.get_logger(__name__)
+
+_FIRST_S, _LONGEST_S = 0.5, 60.0
+_CHECK_S = 1.0
+"""Between two checks of whether the log fills up, and whether the cause of a refusal by the archive is gone."""
+_EARLY = 3
+"""A pass begins early when a part of the log's limit, one in so many, is not archived yet."""
+_EARLY_S = 5.0
+"""Passes begin early at most so often."""
+
+
+class LocationArchive:
+    """Archives one location: everything at first, then at each interval, when asked, and when the log fills up.
+
+    Attributes:
+        watermark: the highest of its series' watermarks after the last whole pass, ms; None before that.
+        outage: why passes do not come to their end.
+        proven: readings of the log found in the archive so far, before they may be truncated.
+        repaired: of those, how many the shard had lost or altered, and was given again.
+        retention: what may expire, and what is lost.
+        restorer: what is written back into the shard.
+        verifier: whether shard and archive are the same.
+    """
+
+    def __init__(
+        self,
+        reader: ShardReader,
+        *,
+        log: Log,
+        log_limit: int,
+        catalogue: Catalogue,
+        shard: Shard,
+        delivery: Delivery,
+        state: ArchiveState,
+        budget: Budget,
+        settings: Settings,
+    ) -> None:
+        """
+        Args:
+            log_limit: bytes that a partition of the log may hold.
+        """
+        self.location = reader.location
+        self.watermark: int | None = None
+        self.outage = Outage()
+        self.proven = 0
+        self.repaired = 0
+        self._retention_s = settings.redis.retention.total_seconds()
+        self._partition = log.partition(self.location)
+        self._early_bytes = log_limit // _EARLY
+        self._reader = reader
+        self._delivery = delivery
+        self._store = delivery.store
+        self._state = state
+        self._settings = settings.archive
+        self._turn = asyncio.Lock()
+        self._begun = asyncio.Event()
+        self._asked = asyncio.Event()
+        self._waiting: list[asyncio.Future[Pass]] = []
+        self._restoring = Outage()
+        self._late = LateScanner(self.location, self._partition, catalogue, state)
+        self._passes = LocationPass(
+            reader,
+            log=log,
+            catalogue=catalogue,
+            shard=shard,
+            late=self._late,
+            delivery=delivery,
+            state=state,
+            budget=budget,
+            settings=settings,
+        )
+        self.retention = Retention(self.location, self._store, state, round(self._retention_s * 1000))
+        self.restorer = Restorer(
+            self.location,
+            self._store,
+            Pages(reader, delivery),
+            shard=shard,
+            catalogue=catalogue,
+            settings=settings,
+        )
+        comparing = reader.another()
+        self.verifier = Verifier(
+            self.location,
+            Comparer(comparing, Pages(comparing, delivery), self._store, state, self.restorer),
+            state,
+            self.restorer,
+            archive=self._pass,
+            interval_s=self._settings.verify_interval.total_seconds(),
+        )
+
+    async def run(self) -> None:
+        """Passes until cancelled.
+
+        Raises:
+            IotdError: one that is not retriable.
+        """
+        try:
+            async with together() as group:
+                group.create_task(self._keep_archiving())
+                group.create_task(self._note_late())
+                group.create_task(self.verifier.run())
+        finally:
+            _settle(self._waiting, ArchiveUnavailable(f"{self.location}: the archiver has ended"))
+            self._waiting = []
+            await self._reader.close()
+            await self.verifier.close()
+
+    async def cycle(self) -> Pass:
+        """A pass that begins from now on, and what it did.
+
+        Raises:
+            IotdError: why it did not come to its end.
+        """
+        done: asyncio.Future[Pass] = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        self._delivery.hope()
+        self._asked.set()
+        return await done
+
+    @property
+    def waiting(self) -> int:
+        """Readings of the log that are not archived yet, while passes fail; 0 while they do not."""
+        return self._partition.depth("archived").readings if self.outage.reason is not None else 0
+
+    # ── a pass ──
+
+    async def _keep_archiving(self) -> None:
+        failures = 0
+        while True:
+            began = monotonic()
+            self._asked.clear()
+            waiting, self._waiting = self._waiting, []
+            try:
+                done = await self._pass()
+            except IotdError as e:
+                _settle(waiting, e)
+                if not e.retriable:
+                    raise
+                failures += 1
+                await self._note_trouble(e)
+                pause = self._pause(e, failures)
+            except BaseException:
+                _settle(waiting, ArchiveUnavailable(f"{self.location}: the archiver was interrupted"))
+                raise
+            else:
+                failures = 0
+                self._note_well(done)
+                _settle(waiting, done)
+                self.verifier.passed()
+                pause = max(0.0, self._settings.interval.total_seconds() - (monotonic() - began))
+            await self._wait(pause, early=not failures)
+
+    async def _pass(self) -> Pass:
+        async with self._turn:
+            if not self._begun.is_set():
+                await self._passes.begin()
+                self._begun.set()
+            done = await self._passes.run()
+            self.proven += done.proven
+            self.repaired += done.repaired
+            marks = await asyncio.to_thread(self._state.watermarks, self._store.identity, self.location)
+            self.watermark = max(marks.values(), default=None)
+            await self._follow_up(marks)
+            return done
+
+    async def _follow_up(self, marks: dict[Series, int]) -> None:
+        """What a pass may leave for later without having failed."""
+        try:
+            await self.retention.settle(self._reader)
+            await self.restorer.run(marks)
+        except IotdError as e:
+            if self._restoring.begins(str(e)):
+                log.warning("restoring_interrupted", shard=self.location, reason=str(e), effect="after the next pass")
+        else:
+            self._restoring.ends()
+
+    async def _note_late(self) -> None:
+        await self._begun.wait()
+        await self._late.run()
+
+    # ── between passes ──
+
+    async def _wait(self, pause: float, *, early: bool) -> None:
+        began = monotonic()
+        until = began + pause
+        while (left := until - monotonic()) > 0:
+            try:
+                async with asyncio.timeout(min(left, _CHECK_S)):
+                    await self._asked.wait()
+                return
+            except TimeoutError:
+                if self.outage.reason is not None and self._store.mended():
+                    self._delivery.hope()
+                    return
+                if early and monotonic() - began >= _EARLY_S and self._filling():
+                    return
+
+    def _filling(self) -> bool:
+        return self._partition.full or self._partition.depth("archived").bytes > self._early_bytes
+
+    def _pause(self, error: IotdError, failures: int) -> float:
+        if isinstance(error, ArchiveError) and self._delivery.pause:
+            pause = self._delivery.pause
+        else:
+            pause = min(_LONGEST_S, _FIRST_S * 2 ** min(failures - 1, 10)) * random.uniform(0.5, 1.0)
+        # what waits is noted often enough that nothing which only the shard has is dropped unseen
+        return min(pause, self._retention_s / 20) if self._retention_s else pause
+
+    async def _note_trouble(self, error: IotdError) -> None:
+        if self.outage.begins(str(error)) and self._delivery.outage.reason is None:
+            log.warning("archiving_interrupted", shard=self.location, reason=str(error))
+        with suppress(IotdError):
+            marks = await asyncio.to_thread(self._state.watermarks, self._store.identity, self.location)
+            await self.retention.note_waiting(self._reader, marks)
+
+    def _note_well(self, done: Pass) -> None:
+        if (over := self.outage.ends()) is not None:
+            log.info("archiving_resumed", shard=self.location, was=over[0], after_s=over[1])
+        if done.new or done.again:
+            log.info(
+                "archived",
+                shard=self.location,
+                points=done.new,
+                again=done.again,
+                proven=done.proven,
+                expired=done.expired,
+            )
+
+
+def _settle(waiting: list[asyncio.Future[Pass]], outcome: Pass | IotdError) -> None:
+    for one in waiting:
+        if one.done():
+            continue
+        if isinstance(outcome, IotdError):
+            one.set_exception(outcome)
+        else:
+            one.set_result(outcome)

@@ -1,1 +1,0 @@
-"""Where the archive is kept: one contract (:mod:`iotd.archive.sinks.base`), two stores."""

@@ -1,0 +1,117 @@
+"""The verifier: has shard and archive compared again and again, and what differs archived again or written back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+import structlog
+
+from iotd.archive.compare import Comparer, Comparison, Gap, restorable
+from iotd.archive.restore import Restorer
+from iotd.archive.state import ArchiveState
+from iotd.model.errors import ArchiveUnverifiable, IotdError
+from iotd.model.series import Series
+from iotd.ops.outage import Outage
+
+log = structlog.get_logger(__name__)
+
+
+class Verifier:
+    """One location's; no pass of its archiver waits for it.
+
+    Attributes:
+        last: what the last verification found.
+        outage: why there is none at present.
+    """
+
+    def __init__(
+        self,
+        location: str,
+        comparer: Comparer,
+        state: ArchiveState,
+        restorer: Restorer,
+        *,
+        archive: Callable[[], Awaitable[object]],
+        interval_s: float,
+    ) -> None:
+        """
+        Args:
+            archive: archives what is noted as dirty, and writes back what there is to be written back.
+        """
+        self.location = location
+        self.last: Comparison | None = None
+        self.outage = Outage()
+        self._comparer = comparer
+        self._state = state
+        self._restorer = restorer
+        self._archive = archive
+        self._interval_s = interval_s
+        self._at = -float("inf")
+        self._passed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Verifies after a pass, when it is time, until cancelled."""
+        while True:
+            await self._passed.wait()
+            self._passed.clear()
+            if monotonic() - self._at >= self._interval_s:
+                await self._try()
+
+    def passed(self) -> None:
+        """A pass has come to its end: there is something to be compared."""
+        self._passed.set()
+
+    async def verify(self, *, deep: bool, repair: bool) -> Comparison:
+        """Compares the shard with the archive, and has the gaps mended if that is wanted.
+
+        Raises:
+            IotdError: shard or archive can't be asked.
+        """
+        comparison = await self._comparer.compare(deep=deep)
+        if comparison.gaps and repair:
+            log.warning(
+                "archive_gaps",
+                shard=self.location,
+                gaps=len(comparison.gaps),
+                first=str(comparison.gaps[0]),
+                effect="repairing",
+            )
+            dirty = [(Series.from_key(gap.sensor), gap.first, gap.last) for gap in comparison.gaps if _lacks(gap)]
+            await asyncio.to_thread(self._state.note_dirty, dirty)
+            for series, ranges in restorable(comparison.gaps).items():
+                for first, last in ranges:
+                    self._restorer.add(series, first, last)
+            await self._archive()
+            after = await self._comparer.compare(deep=deep)
+            comparison = Comparison(after.compared, after.gaps, len(comparison.gaps) - len(after.gaps))
+            log.info("archive_repaired", shard=self.location, gaps=comparison.repaired, left=len(comparison.gaps))
+        self.last = comparison
+        if (over := self.outage.ends()) is not None:
+            log.info("verification_resumed", shard=self.location, was=over[0], after_s=over[1])
+        return comparison
+
+    async def close(self) -> None:
+        """Lets go of the shard's connection."""
+        await self._comparer.close()
+
+    async def _try(self) -> None:
+        try:
+            comparison = await self.verify(deep=False, repair=True)
+        except ArchiveUnverifiable as e:
+            if self.outage.begins(str(e)):
+                log.warning("verification_off", shard=self.location, reason=str(e))
+            self._at = monotonic()
+        except IotdError as e:
+            # it is tried again after the next pass
+            if self.outage.begins(str(e)):
+                log.warning("verification_failed", shard=self.location, reason=str(e))
+        else:
+            if comparison.compared:
+                self._at = monotonic()
+
+
+def _lacks(gap: Gap) -> bool:
+    """Whether the archive is to be mended, not only the shard."""
+    return gap.archived < gap.held or gap.differing > 0

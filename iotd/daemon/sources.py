@@ -1,0 +1,138 @@
+"""The sources as the daemon runs them: a task each, made of the configuration, and made anew by a reload."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from iotd.config import Settings
+from iotd.intake.intake import Intake
+from iotd.ops.supervise import Tasks
+from iotd.sources.base import Context, Source
+from iotd.sources.clock import Clock
+from iotd.sources.registry import make_source
+from iotd.sources.simulator.source import Simulator, source_name
+
+Progress = Callable[[str, int, int], None]
+"""Told (what, done, total)."""
+
+
+def simulates(settings: Settings) -> bool:
+    """Whether there are simulated sensors: by default only while no other source is configured."""
+    enabled = settings.simulator.enabled
+    return not settings.sources if enabled == "auto" else enabled == "on"
+
+
+class Sources:
+    """All sources: a simulator per location where there are any, and those of ``[sources]``.
+
+    Attributes:
+        simulators: by location.
+    """
+
+    def __init__(self, settings: Settings, intake: Intake, clock: Clock, state: Path, *, history: bool) -> None:
+        """
+        Args:
+            history: a location that never had readings begins ``simulator.history_days`` ago rather than now.
+        """
+        self.simulators: dict[str, Simulator] = {}
+        self._intake = intake
+        self._clock = clock
+        self._state = state
+        self._history = history
+        self._others: list[Source] = []
+        self._loaded: dict[str, asyncio.Event] = {}
+        self._use(settings)
+
+    def start(self, tasks: Tasks, progress: Progress) -> None:
+        """Starts all sources."""
+        for source in self._others:
+            tasks.start(_task(source.name), partial(self._run, source))
+        for location in self.simulators:
+            self.start_simulator(location, tasks, progress)
+
+    async def _run(self, source: Source) -> None:
+        await source.run(self._intake.of(source.name))
+
+    def start_simulator(self, location: str, tasks: Tasks, progress: Progress) -> None:
+        """Starts the simulated sensors of a location, if it has any; history first, where it is due."""
+        if (simulator := self.simulators.get(location)) is None:
+            return
+        loaded = self._loaded.setdefault(location, asyncio.Event())
+
+        async def feed() -> None:
+            if self._history and not loaded.is_set():
+                await simulator.history(
+                    self._settings.simulator.history_days,
+                    lambda done, total: progress(f"history {location}", done, total),
+                )
+            loaded.set()
+            await simulator.run(self._intake.of(simulator.name))
+
+        tasks.start(_task(simulator.name), feed)
+
+    async def loaded(self) -> None:
+        """Returns when the history of all locations was handed over."""
+        for location in list(self.simulators):
+            event = self._loaded.get(location)
+            while event is not None and location in self.simulators and not event.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1):  # it may be removed meanwhile
+                        await event.wait()
+
+    async def stop(self, tasks: Tasks) -> None:
+        """No new readings; what was handed over may still come into the log."""
+        await tasks.stop(*(_task(source.name) for source in self._others))
+        for location in list(self.simulators):
+            await self.stop_simulator(location, tasks)
+
+    async def stop_simulator(self, location: str, tasks: Tasks) -> None:
+        """Ends the simulated sensors of a location."""
+        await tasks.stop(_task(source_name(location)))
+
+    async def replace(self, settings: Settings, tasks: Tasks, progress: Progress) -> None:
+        """Goes by other settings: all sources are made anew, and go on behind what they had handed over.
+
+        Raises:
+            ConfigError: a source can't be made of them; then nothing was changed.
+        """
+        others = self._make(settings)
+        await self.stop(tasks)
+        for location in settings.served:
+            if location not in self._settings.served:
+                self._loaded.setdefault(location, asyncio.Event()).set()  # one that is added begins now
+        await self._intake.settled()  # a position that is under way must be there before it is read
+        self._others = others
+        self._use_simulators(settings)
+        self.start(tasks, progress)
+
+    def check(self, settings: Settings) -> None:
+        """Makes the sources of other settings, to see whether it can be done.
+
+        Raises:
+            ConfigError: it can't.
+        """
+        self._make(settings)
+
+    def _use(self, settings: Settings) -> None:
+        self._others = self._make(settings)
+        self._use_simulators(settings)
+
+    def _use_simulators(self, settings: Settings) -> None:
+        self._settings = settings
+        names = settings.served if simulates(settings) else ()
+        self.simulators = {name: self._simulator(settings, name) for name in names}
+
+    def _simulator(self, settings: Settings, location: str) -> Simulator:
+        return Simulator(settings, location, self._intake.of(source_name(location)), self._clock)
+
+    def _make(self, settings: Settings) -> list[Source]:
+        context = Context(self._clock, settings.served, settings.known_types, self._state)
+        return [make_source(name, table.kind, table.options, context) for name, table in settings.sources.items()]
+
+
+def _task(name: str) -> str:
+    return f"source {name}"

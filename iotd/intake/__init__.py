@@ -1,0 +1,1 @@
+"""Where readings come in: guarded, their series catalogued, gathered into batches, and handed to the log."""

@@ -1,0 +1,171 @@
+"""A partition of the embedded log: its index, its positions, and the recent records that are in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
+
+from iotd.log.base import Append, Depth, Record, record_size
+from iotd.log.budget import Budget
+from iotd.log.core import Core
+from iotd.log.index import Place
+from iotd.log.positions import Positions
+from iotd.log.reader import Outcome
+
+_ATTEMPTS = 5
+_RETRY_S = 0.2
+"""A disk that does not answer is asked again so often, at this distance, before a record counts as lost."""
+
+
+class EmbeddedPartition:
+    """Implements :class:`iotd.log.base.Partition`; belongs to the event loop."""
+
+    def __init__(
+        self,
+        name: str,
+        core: Core,
+        budget: Budget,
+        positions: Positions,
+        *,
+        read: Callable[[Sequence[Place]], Awaitable[Outcome]],
+        truncate: Callable[[str, int, int], None],
+    ) -> None:
+        """``read`` reads places in another thread; ``truncate`` passes on what is truncated."""
+        self.name = name
+        self.positions = positions
+        self.limit = 0
+        self._core = core
+        self._index = core.index(name)
+        self._index.truncate(positions.truncated)
+        self._budget = budget
+        self._read = read
+        self._truncate = truncate
+        self._run: deque[Record] = deque()
+        self._pending = 0
+        positions.on_truncate = self._truncated
+
+    @property
+    def begin(self) -> int:
+        return self.positions.truncated + 1
+
+    @property
+    def end(self) -> int:
+        return self.positions.end
+
+    @property
+    def held(self) -> int:
+        """Bytes that are not truncated, and those under way."""
+        return self._index.size + self._pending
+
+    @property
+    def memory(self) -> int:
+        """Bytes of records in memory."""
+        return sum(record.size for record in self._run)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no record."""
+        return len(self._index) == 0
+
+    @property
+    def full(self) -> bool:
+        return self.held >= self.limit
+
+    def depth(self, position: str) -> Depth:
+        return self._index.beyond(self.positions.of(position))
+
+    async def room(self, share: float) -> None:
+        """See :meth:`iotd.log.base.Log.room`."""
+        while self.held >= self.limit * share:
+            await self.positions.changed()
+
+    # ── reading ──
+
+    async def appended_beyond(self, sequence: int) -> int:
+        return await self.positions.wait("end", sequence)
+
+    async def read(self, after: int, max_bytes: int) -> list[Record]:
+        attempts = 0
+        while True:
+            after = max(after, self.positions.truncated)
+            if records := self._from_memory(after, max_bytes):
+                return records
+            start = self._run[0].sequence if self._run and self._run[0].sequence > after else None
+            places = self._index.places(after, max_bytes, before=start)
+            if not places:
+                if start is None:
+                    return []
+                after = start - 1  # what lay between is lost
+                continue
+            try:
+                outcome = await self._read(places)
+            except OSError as e:
+                attempts += 1
+                if attempts < _ATTEMPTS:
+                    # a segment that was rewritten or removed is found elsewhere at once
+                    await asyncio.sleep(0 if isinstance(e, FileNotFoundError) else _RETRY_S)
+                    continue
+                bad = [p for p in places if p.segment == places[0].segment]
+                outcome = Outcome(lost=[(place, f"segment {place.segment} can't be read: {e}") for place in bad])
+                places = bad
+            if outcome.lost or outcome.unknown:
+                self._core.lost(self.name, outcome)
+            if outcome.records:
+                return outcome.records
+            after, attempts = places[-1].sequence, 0
+
+    def _from_memory(self, after: int, max_bytes: int) -> list[Record]:
+        run = self._run
+        if not run or not run[0].sequence <= after + 1 <= run[-1].sequence:
+            return []
+        found: list[Record] = []
+        size = 0
+        for record in islice(run, after + 1 - run[0].sequence, None):
+            size += record.size
+            if found and size > max_bytes:
+                break
+            found.append(record)
+        return found
+
+    def release(self, upto: int) -> None:
+        size = 0
+        while self._run and self._run[0].sequence <= upto:
+            size += self._run.popleft().size
+        if size:
+            self._budget.give(size)
+
+    # ── appending ──
+
+    def given(self, append: Append) -> None:
+        """Readings are under way."""
+        self._pending += record_size(len(append.series))
+
+    def refused(self, append: Append) -> None:
+        """They were not committed, and will not be."""
+        self._pending -= record_size(len(append.series))
+        self.positions.notify()
+
+    def committed(self, append: Append, place: Place | None) -> int:
+        """They are durable; returns their sequence."""
+        size = record_size(len(append.series))
+        self._pending -= size
+        if place is None:
+            return self.end
+        self._core.appended(self.name, place)
+        # memory holds one unbroken run; what does not fit is read from the files when its turn comes
+        if (not self._run or self._run[-1].sequence == place.sequence - 1) and self._budget.take(size):
+            self._run.append(Record(place.sequence, append.series, append.times, append.values))
+        self.positions.appended(place.sequence)
+        return place.sequence
+
+    def discard(self) -> None:
+        self.positions.discard()
+
+    def _truncated(self) -> None:
+        upto = self.positions.truncated
+        readings = self._index.counted(upto)
+        self._index.truncate(upto)
+        self.release(upto)
+        self._truncate(self.name, upto, readings)

@@ -1,0 +1,96 @@
+"""What a source is, and what it hands its readings to.
+
+A source is anything with a name and ``async def run(self, intake)``: the simulator, a broker, a file, a plugin. It
+registers the series it has readings of, hands over batches, and acknowledges upstream only after the intake has
+answered: then the readings are on disk. Its own position (a time, a byte, a packet) is committed in the same
+transaction as the readings, so that after a crash it goes on exactly behind what was acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from iotd.model.batch import Batch, Numbers
+from iotd.model.series import Series
+from iotd.model.types import Types
+from iotd.sources.clock import Clock
+
+
+class Intake(Protocol):
+    """Where one source hands over its readings; each source has one of its own."""
+
+    async def register(self, series: Sequence[Series]) -> Numbers:
+        """The catalogue's numbers of these series (int32, in their order); new ones are durable when this returns.
+
+        Raises:
+            StateError: the catalogue can't be written.
+        """
+
+    async def put(self, batch: Batch, position: bytes | None = None) -> None:
+        """Returns when the batch is in the log on disk, and the source's position with it: it may be acknowledged.
+
+        Waits while the log is full. What can't be accepted is held with the reason, and counts as handed over.
+
+        Raises:
+            UsageError: the batch's location is not served here.
+            StateError: the log is closed.
+        """
+
+    async def take(self, batch: Batch, position: bytes | None = None, *, waits: bool = True) -> Awaitable[None]:
+        """As :meth:`put`, in two steps: when this returns the batch has its place in the order, and when what it
+        returns has been awaited the batch is on disk. So a source may have several under way.
+
+        Args:
+            waits: whether anybody upstream waits for the answer; otherwise the batch may linger for company.
+        """
+
+    async def add(self, location: str, number: int, time: int, value: float) -> Awaitable[None]:
+        """As :meth:`take`, for one reading: the series' number, ms, and the value. Await it once for its place in the
+        order, and once more, when it suits, for the disk."""
+
+    async def hold(self, location: str, letters: Sequence[Mapping[str, Any]], reason: str) -> None:
+        """Keeps what can't be understood or accepted, a mapping each, with the reason; durable on return."""
+
+    def position(self) -> bytes | None:
+        """The position that was committed last, also by an earlier run; None when there is none."""
+
+
+class Source(Protocol):
+    """A source of readings."""
+
+    name: str
+    """Unique, and the same after a restart: the source's position is kept under it."""
+
+    async def run(self, intake: Intake) -> None:
+        """Hands over readings until cancelled, or until there are no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a source may need to know of the system.
+
+    Attributes:
+        locations: those that this daemon serves.
+        state: the state directory; a source keeps its own files, if any, in a folder of its name there.
+    """
+
+    clock: Clock
+    locations: tuple[str, ...]
+    types: Types
+    state: Path
+
+
+class Factory(Protocol):
+    """Makes a source of the table ``[sources.NAME]``; registered as the entry point ``iotd.sources`` of its kind."""
+
+    def __call__(self, name: str, options: Mapping[str, Any], context: Context) -> Source:
+        """
+        Args:
+            options: what the table holds beside ``kind``.
+
+        Raises:
+            ConfigError: the options are wrong; the message names the key.
+        """

@@ -1,0 +1,1 @@
+"""The embedded archive: SQLite in the state directory, for a machine without InfluxDB."""

@@ -1,0 +1,93 @@
+"""The catalogue: a number for each series that was ever seen, the same for ever, and no file that can't be lost."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from iotd.intake.catalogue import NEVER, Catalogue
+from iotd.model.errors import StateError
+from iotd.model.series import Series
+
+NORTH = Series("temperature", "salon", "north", "celsius")
+SOUTH = Series("temperature", "salon", "south: 2 %", "celsius")
+RADON = Series("radon", "cave", "1", "bq_per_m3")
+
+
+async def test_a_series_is_registered_once_and_durably(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path / "catalogue.sqlite")
+    assert (await catalogue.register([NORTH, RADON, NORTH], "mqtt")).tolist() == [0, 1, 0]
+    assert (await catalogue.register([SOUTH, NORTH], "http")).tolist() == [2, 0]
+    # no close: what was registered is on disk
+    again = Catalogue(tmp_path / "catalogue.sqlite")
+    assert [again.series(n) for n in range(len(again))] == [NORTH, RADON, SOUTH]
+    assert again.series(1).unit == "bq_per_m3"
+    assert again.of_location("salon") == [0, 2]
+    assert again.keys == [s.key.encode() for s in (NORTH, RADON, SOUTH)]
+    assert again.number_of(Series("radon", "cave", "2")) is None
+
+
+async def test_many_who_see_the_same_series_first_get_the_same_number(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path / "catalogue.sqlite")
+    series = [Series("co2", "salon", str(n)) for n in range(50)]
+    found = await asyncio.gather(*(catalogue.register(series[n % 7 :], "x") for n in range(20)))
+    assert len(catalogue) == 50
+    for n, numbers in enumerate(found):
+        assert [catalogue.series(int(i)) for i in numbers] == series[n % 7 :]
+
+
+async def test_the_newest_times_are_kept(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path / "catalogue.sqlite")
+    numbers = await catalogue.register([NORTH, SOUTH], "x")
+    catalogue.note(numbers[[0, 0, 0]], np.array([5, 9, 7], np.int64))
+    await catalogue.save()
+    catalogue.close()
+    assert Catalogue(tmp_path / "catalogue.sqlite").newest[:2].tolist() == [9, NEVER]
+
+
+async def test_it_grows_as_sensors_come(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path / "catalogue.sqlite")
+    numbers = await catalogue.register([Series("co2", "salon", str(n)) for n in range(1_000)], "x")
+    catalogue.note(numbers, np.arange(1_000, dtype=np.int64))
+    assert catalogue.newest[:1_000].tolist() == list(range(1_000))
+
+
+async def test_what_the_log_describes_is_found_again_in_another_catalogue(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path / "a.sqlite")
+    await catalogue.register([NORTH, SOUTH, RADON], "x")
+    described = [catalogue.describe(n) for n in range(3)]
+    other = Catalogue(tmp_path / "b.sqlite")
+    await other.register([RADON], "y")
+    assert [other.number(d) for d in described] == [1, 2, 0]
+    assert Catalogue(tmp_path / "b.sqlite").number(described[1]) == 2
+    with pytest.raises(ValueError, match="not a description"):
+        other.number(b'["a", 1]')
+
+
+async def test_a_damaged_file_is_moved_aside_and_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.sqlite"
+    path.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 64)
+    with capture_logs() as logs:
+        catalogue = Catalogue(path)
+    assert [entry["event"] for entry in logs] == ["catalogue_damaged"]
+    assert (await catalogue.register([NORTH], "x")).tolist() == [0]
+    assert len(list(tmp_path.glob("catalogue.sqlite.damaged-*"))) == 1
+
+
+async def test_a_series_is_known_only_when_it_is_on_disk(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.sqlite"
+    catalogue = Catalogue(path)
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("PRAGMA query_only=0")
+    catalogue._db.execute("PRAGMA busy_timeout=50")
+    blocker.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StateError, match="can't be written"):
+        await catalogue.register([NORTH], "x")
+    assert catalogue.number_of(NORTH) is None
+    blocker.execute("ROLLBACK")
+    assert (await catalogue.register([NORTH], "x")).tolist() == [0]
