@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from contextlib import suppress
 from time import monotonic
 
@@ -23,6 +22,7 @@ from iotd.config import Settings
 from iotd.log.budget import Budget
 from iotd.model.errors import ArchiveError, ArchiveUnavailable, IotdError
 from iotd.model.series import Series
+from iotd.ops.backoff import Backoff
 from iotd.ops.outage import Outage
 from iotd.ops.tasks import together
 from iotd.shards.reader import ShardReader
@@ -154,7 +154,7 @@ class LocationArchive:
     # ── a pass ──
 
     async def _keep_archiving(self) -> None:
-        failures = 0
+        backoff = Backoff(_FIRST_S, _LONGEST_S)
         while True:
             began = monotonic()
             self._asked.clear()
@@ -165,19 +165,18 @@ class LocationArchive:
                 _settle(waiting, e)
                 if not e.retriable:
                     raise
-                failures += 1
                 await self._note_trouble(e)
-                pause = self._pause(e, failures)
+                pause = self._pause(e, backoff)
             except BaseException:
                 _settle(waiting, ArchiveUnavailable(f"{self.location}: the archiver was interrupted"))
                 raise
             else:
-                failures = 0
+                backoff.reset()
                 self._note_well(done)
                 _settle(waiting, done)
                 self.verifier.passed()
                 pause = max(0.0, self._settings.interval.total_seconds() - (monotonic() - began))
-            await self._wait(pause, early=not failures)
+            await self._wait(pause, early=not backoff.failures)
 
     async def _pass(self) -> Pass:
         async with self._turn:
@@ -227,11 +226,10 @@ class LocationArchive:
     def _filling(self) -> bool:
         return self._partition.full or self._partition.depth("archived").bytes > self._early_bytes
 
-    def _pause(self, error: IotdError, failures: int) -> float:
+    def _pause(self, error: IotdError, backoff: Backoff) -> float:
+        pause = backoff.next()  # counted also where the archive has named a pause of its own
         if isinstance(error, ArchiveError) and self._delivery.pause:
             pause = self._delivery.pause
-        else:
-            pause = min(_LONGEST_S, _FIRST_S * 2 ** min(failures - 1, 10)) * random.uniform(0.5, 1.0)
         # what waits is noted often enough that nothing which only the shard has is dropped unseen
         return min(pause, self._retention_s / 20) if self._retention_s else pause
 

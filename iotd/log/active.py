@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from iotd.log.base import RECORD_BYTES, Append, Numbering, Series
+from iotd.log.base import RECORD_BYTES, Append, Numbering
 from iotd.log.frame import counted, partition_item, position_item, record_item, series_item, source_item
 from iotd.log.index import Place
 from iotd.log.segment import Segment
 from iotd.log.state import LogState
+from iotd.model.batch import Numbers
 from iotd.model.errors import IotdError, StateError, UsageError
 
 _PAGE = 4096
@@ -43,7 +44,7 @@ class Active:
         self._repeats: list[tuple[int, list[bytes] | None]] = [(0, None), (size + _PAGE, None)]
         segment.size = size
 
-    def unknown(self, series: Series) -> list[int]:
+    def unknown(self, series: Numbers) -> list[int]:
         """Numbers that the segment does not define yet."""
         if len(series) == 0:
             return []

@@ -7,17 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from iotd.log.positions import Positions
-
-Series = NDArray[np.int32]
-"""Numbers of series in today's catalogue, one a reading."""
-Times = NDArray[np.int64]
-"""Milliseconds since 1970, one a reading."""
-Values = NDArray[np.float64]
-"""One a reading, in the unit of its series."""
+from iotd.model.batch import Numbers, Times, Values
 
 RECORD_BYTES = 19
 """What a record takes beside its columns."""
@@ -63,7 +54,7 @@ class Append:
     """
 
     location: str
-    series: Series
+    series: Numbers
     times: Times
     values: Values
 
@@ -78,7 +69,7 @@ class Record:
     """
 
     sequence: int
-    series: Series
+    series: Numbers
     times: Times
     values: Values
 
@@ -214,7 +205,7 @@ class Log(Protocol):
     def append(
         self,
         location: str,
-        series: Series,
+        series: Numbers,
         times: Times,
         values: Values,
         positions: Sequence[tuple[str, bytes]] = (),

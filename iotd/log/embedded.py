@@ -54,7 +54,7 @@ from typing import Any
 import numpy as np
 
 from iotd.log.active import Call, Committed
-from iotd.log.base import Append, Damage, Numbering, Series, Times, Values, record_size
+from iotd.log.base import Append, Damage, Numbering, record_size
 from iotd.log.budget import Budget
 from iotd.log.committer import Committer, Job
 from iotd.log.core import SEGMENT_SIZE, Core
@@ -64,6 +64,7 @@ from iotd.log.index import Place
 from iotd.log.partition import EmbeddedPartition
 from iotd.log.positions import Position, Positions
 from iotd.log.reader import Outcome
+from iotd.model.batch import Numbers, Times, Values
 from iotd.model.errors import IotdError, StateError, UsageError
 from iotd.ops.outage import Outage
 
@@ -163,7 +164,7 @@ class EmbeddedLog:
     def append(
         self,
         location: str,
-        series: Series,
+        series: Numbers,
         times: Times,
         values: Values,
         positions: Sequence[tuple[str, bytes]] = (),

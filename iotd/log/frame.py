@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import xxhash
 
-from iotd.log.base import RECORD_BYTES, Append, Epoch, Series, Times, Values, record_size
+from iotd.log.base import RECORD_BYTES, Append, Epoch, record_size
+from iotd.model.batch import Numbers, Times, Values
 from iotd.model.errors import StateError
 
 VERSION = 1
@@ -214,7 +215,7 @@ def record_item(partition: int, sequence: int, before: int, append: Append) -> b
     )
 
 
-def columns(payload: memoryview, offset: int, count: int) -> tuple[Series, Times, Values]:
+def columns(payload: memoryview, offset: int, count: int) -> tuple[Numbers, Times, Values]:
     """Copies of a record's columns, which begin at an offset.
 
     Raises:

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.log.base import Record, Series
+from iotd.log.base import Record
 from iotd.log.disk import Disk
 from iotd.log.frame import HEADER, FrameError, columns, payload_length, verify
 from iotd.log.index import Place
 from iotd.log.segment import segment_path
+from iotd.model.batch import Numbers
 
 
 class Tables:
@@ -22,14 +23,14 @@ class Tables:
     def __init__(self, tag: int, translations: Mapping[int, Mapping[int, int]]) -> None:
         """``tag`` is the present epoch's, whose numbers are today's."""
         self._tag = tag
-        self._tables: dict[int, Series] = {}
+        self._tables: dict[int, Numbers] = {}
         for old, table in translations.items():
             today = np.full(max(table, default=-1) + 1, -1, np.int32)
             for number, new in table.items():
                 today[number] = new
             self._tables[old] = today
 
-    def translate(self, tag: int, series: Series) -> tuple[Series, NDArray[np.bool_] | None]:
+    def translate(self, tag: int, series: Numbers) -> tuple[Numbers, NDArray[np.bool_] | None]:
         """Today's numbers, and which of them are known; None where all are."""
         if tag == self._tag:
             return series, None

@@ -15,15 +15,12 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.model.batch import Times, Values
+from iotd.model.batch import Numbers, Times, Values
 from iotd.shards import texts
 from iotd.wire.fields import fields
 
 ELEMENTS = 256
 """Readings in one TS.MADD: few enough to hold up a Redis for well under a millisecond."""
-
-Numbers = NDArray[np.int32]
-"""Series by their catalogue number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

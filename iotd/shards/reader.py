@@ -29,9 +29,6 @@ _FEW = 100
 """So many series are asked for one after the other; of more, each has so little in a window that the round trip is what
 costs."""
 
-Samples = list[tuple[int, bytes]]
-"""(time in ms, value as the bytes that Redis returned), in time order."""
-
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -158,19 +155,11 @@ class ShardReader:
             ]
         )
 
-    async def page(self, sensor: Series, after: int, upto: int | None, count: int) -> Samples:
-        """At most ``count`` samples later than ``after`` (ms) and not later than ``upto``, in order.
-
-        The next page begins after the last time of this one (RedisTimeSeries #1630).
-
-        Raises:
-            ShardError: no node, or no answer.
-        """
-        (reply,) = await self._link.ask(_range(sensor, after, upto, count))
-        return list(reply)
-
     async def pairs(self, sensor: Series, after: int, upto: int | None, count: int) -> tuple[int, bytes]:
-        """As :meth:`page`, but unparsed: how many samples, and their bytes (:meth:`Connection.call_pairs`).
+        """At most ``count`` samples later than ``after`` (ms) and not later than ``upto``, in order and unparsed.
+
+        How many they are, and their bytes (:meth:`Connection.call_pairs`). The next page begins after the last time of
+        this one (RedisTimeSeries #1630).
 
         Raises:
             ShardError: no node, or no answer.

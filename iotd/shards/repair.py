@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from iotd.config.tree import Redis
 from iotd.log.base import Partition
-from iotd.model.batch import Times, Values
+from iotd.model.batch import Numbers, Times, Values
 from iotd.model.errors import ShardError, ShardUnavailable
 from iotd.model.series import Series
 from iotd.shards.catalogue import Catalogue, Held
 from iotd.shards.connection import Connection, shard_error
-from iotd.shards.madd import Commands, Numbers, Packer
+from iotd.shards.madd import Commands, Packer
 from iotd.shards.replies import Findings, all_good, examine
 from iotd.shards.series import make_series
 

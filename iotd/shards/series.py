@@ -9,10 +9,10 @@ import structlog
 from numpy.typing import NDArray
 
 from iotd.config.tree import Redis
+from iotd.model.batch import Numbers
 from iotd.model.series import Series
 from iotd.shards.catalogue import Catalogue
 from iotd.shards.connection import Connection, shard_error
-from iotd.shards.madd import Numbers
 
 log = structlog.get_logger(__name__)
 

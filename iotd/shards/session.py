@@ -15,7 +15,7 @@ from prometheus_client import Histogram
 from iotd.config.tree import Tree
 from iotd.config.values import Address
 from iotd.log.base import Partition, Record
-from iotd.model.batch import Times, Values
+from iotd.model.batch import Numbers, Times, Values
 from iotd.model.errors import ShardUnavailable
 from iotd.ops.histogram import write_latency
 from iotd.ops.outage import Outage
@@ -25,7 +25,7 @@ from iotd.shards.catalogue import Catalogue
 from iotd.shards.checkpoint import Checkpoint
 from iotd.shards.connection import Connection
 from iotd.shards.losses import Losses
-from iotd.shards.madd import Numbers, Packer
+from iotd.shards.madd import Packer
 from iotd.shards.repair import READINGS, Refusals
 from iotd.shards.replies import all_good, examine
 from iotd.shards.series import Made

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import ipaddress
 import json
 from collections.abc import Iterable, Sequence
-from urllib.parse import urlsplit
 
 import structlog
 
 from iotd.config import Settings
 from iotd.config.topology import topology
+from iotd.config.values import is_loopback
 from iotd.model.aggregate import Aggregation
 from iotd.model.buckets import HOUR, Run
 from iotd.model.errors import ArchiveUnavailable, ConfigError
@@ -67,7 +66,7 @@ class InfluxStore:
     def __init__(self, settings: Settings, url: str) -> None:
         self._influx = settings.influxdb
         self._http = InfluxHttp(settings, url)
-        self._gzip = self._influx.gzip == "on" or (self._influx.gzip == "auto" and not _loopback(url))
+        self._gzip = self._influx.gzip == "on" or (self._influx.gzip == "auto" and not is_loopback(url))
         self.identity = f"influxdb {url} {self._influx.org}/{self._influx.bucket}"
 
     # ── writing ──
@@ -239,11 +238,3 @@ def _starts(table: Table, width: int) -> list[int]:
 def _summary(hour: int, parts: dict[str, list[float]]) -> Summary:
     # several of each where the unit of a series has changed
     return Summary(hour, int(sum(parts["count"])), sum(parts["sum"]), min(parts["min"]), max(parts["max"]))
-
-
-def _loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
