@@ -44,18 +44,23 @@ class Losses:
             self._first.setdefault(number, after + 1)
 
     def compare(self, proven: int, address: Address) -> None:
-        """A node holds everything up to a sequence for certain; is that all that can't be sent again?"""
-        truncated = self._partition.positions.truncated
-        if proven >= truncated:
+        """A node holds everything up to a sequence for certain; is that all that was durable before?"""
+        positions = self._partition.positions
+        truncated, durable = positions.truncated, positions.durable
+        if proven >= max(truncated, durable):
             return
-        self.series.update(self._catalogue.of_location(self._partition.name))
+        effect = "all that the log has is written again"
+        if proven < truncated:
+            self.series.update(self._catalogue.of_location(self._partition.name))
+            effect += "; what only the archive has is written back from there"
         log.warning(
             "shard_lost_data",
             shard=self._partition.name,
             node=str(address),
             proven=proven,
+            durable=durable,
             truncated=truncated,
-            effect="all that the log has is written again; what only the archive has is written back from there",
+            effect=effect,
         )
 
     async def mend(self, connection: Connection, start: int) -> bool:

@@ -169,6 +169,11 @@ async def test_what_vanishes_from_a_shard_before_the_pass_is_written_again_and_a
         await daemon.running()
         await request(settings.state, "POST", "/archive/now")
         await acknowledged(settings, 300)
+
+        async def durable() -> bool:
+            return bool((await daemon.status())["shards"][0]["durable"] > 100)
+
+        await until(durable, 30, "the shard was proven to hold something")
         times = sorted(await in_shard(system, "redis-salon-master", series))
         match how:
             case "DEL":

@@ -73,7 +73,11 @@ class EmbeddedWitness:
 
 def embedded_rows(path: Path, sensor: Series) -> list[tuple[int, float]]:
     """All readings of a sensor of an embedded archive, in time order; a block is two columns, times and values."""
+    if not path.exists():
+        return []  # no pass has begun
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'columns'").fetchall():
+            return []  # the daemon is making it
         rows = db.execute(
             "SELECT times, vals FROM columns JOIN series ON columns.id >> 38 = series.id "
             "WHERE type = ? AND location = ? AND sensor_id = ? ORDER BY columns.id",
