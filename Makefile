@@ -13,8 +13,9 @@ up: $(VENV)/.runs   ## start the servers, load seven days of history, run the da
 down: $(VENV)/.runs ## stop the daemon and the servers that `make up` started, and only these
 	@$(IOTD) down
 
-test: $(VENV)/.develops influxd-if-possible ## make the environment and run all tests
-	$(BIN)/python -m pytest $(ARGS)
+WORKERS ?= 4
+test: $(VENV)/.develops influxd-if-possible ## make the environment and run all tests, WORKERS=4 at once
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(VENV)/.develops ## ruff and mypy
 	$(BIN)/ruff check .

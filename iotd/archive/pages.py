@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,79 +18,117 @@ from iotd.model.series import Series
 from iotd.ops.turns import turn
 from iotd.shards.reader import ShardReader
 from iotd.stores.points import Points
+from iotd.wire.pairs import arrays
 
 Samples = tuple[Times, Values]
 
 NOTHING: Samples = (np.empty(0, np.int64), np.empty(0, np.float64))
-_MISSING = "key does not exist"
+_MORE = 32
+"""So many samples beyond the expected ones are asked for at once."""
+_AT_ONCE = 256
+"""Series in one round trip."""
 _FEW = 500
 """So many samples are parsed in no time; what is more takes turns."""
 _SOME = 20_000
 """So many samples are parsed on the event loop; more in a thread."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """What :meth:`Pages.move` did.
+@dataclass(slots=True)
+class Move:
+    """What the shard holds of a series later than ``after`` and not later than ``upto`` (ms), and is to be archived.
 
     Attributes:
+        after: moves forward with it.
+        mark: whether the watermark follows it, up to the first doubtful reading.
+        expected: what must be among the samples beyond ``after``, in time order.
         count: samples that the shard gave.
         doubtful: those of the expected readings that it did not give, or with another value.
     """
 
-    count: int
-    doubtful: Samples
+    series: Series
+    after: int
+    upto: int
+    mark: bool
+    expected: Samples = NOTHING
+    count: int = 0
+    doubtful: list[Samples] = field(default_factory=list)
+
+    def compared(self, there: Samples, last: int) -> None:
+        """The shard gave these samples, and holds no others up to ``last``."""
+        times, values = self.expected
+        if stop := int(times.searchsorted(last, "right")):
+            part = times[:stop], values[:stop]
+            same = found(*part, *there)
+            if not same.all():
+                self.doubtful.append((part[0][~same], part[1][~same]))
+            self.expected = times[stop:], values[stop:]
+        self.count += len(there[0])
+        self.after = last
 
 
 class Pages:
-    """Reads from one shard; at most one page is read ahead of what the archive takes."""
+    """Reads from one shard; at most one page is read ahead of what the archive takes.
+
+    A page is one series' samples, or those of many series that have little each: a round trip for each of ten thousand
+    series would take longer than all else.
+    """
 
     def __init__(self, reader: ShardReader, delivery: Delivery) -> None:
         self._reader = reader
         self._delivery = delivery
 
-    async def move(
-        self, flow: Flow, series: Series, after: int, upto: int, *, mark: bool, expected: Samples = NOTHING
-    ) -> Moved:
-        """Hands all samples later than ``after`` and not later than ``upto`` (ms) over to be archived.
-
-        Args:
-            mark: whether the watermark follows them, up to the first doubtful reading.
-            expected: what must be among them, in time order.
+    async def move(self, flow: Flow, moves: Iterable[Move]) -> None:
+        """Hands all samples of these moves over to be archived.
 
         Raises:
             ShardError, ArchiveError: not now.
         """
-        times, values = expected
-        done, count = 0, 0
-        doubtful: list[Samples] = []
-        while True:
+        waiting = deque(moves)
+        begun: deque[Move] = deque()  # the shard holds more of them than was expected
+        while waiting or begun:
             size = self._delivery.largest
-            memory = await flow.reserve(size)
-            used = 0
-            try:
-                got, resp = await self._page(series, after, upto, size)
-                used = got * POINT_BYTES
-                points = Points(series, resp, got) if got else None
-                last = upto if points is None or got < size else points.last
-                if done < len(times):
-                    stop = int(times.searchsorted(last, "right"))
-                    part = times[done:stop], values[done:stop]
-                    there = await _arrays(points) if points else NOTHING
-                    same = found(*part, *there)
-                    if not same.all():
-                        doubtful.append((part[0][~same], part[1][~same]))
-                    done = stop
-            except BaseException:
-                flow.unused(memory)
-                raise
-            flow.unused(memory - used)
-            if points is not None:
-                await flow.put(points, used, mark=mark and not doubtful)
-            count += got
-            after = last
-            if got < size:
-                return Moved(count, _joined(doubtful))
+            if begun:
+                begun += await self._page(flow, [(begun.popleft(), size)])
+                continue
+            page: list[tuple[Move, int]] = []
+            room = size
+            while waiting and len(page) < _AT_ONCE:
+                expected = len(waiting[0].expected[0])
+                count = min(expected + _MORE, size) if expected else size
+                if page and count > room:
+                    break
+                room -= count
+                page.append((waiting.popleft(), count))
+            begun += await self._page(flow, page)
+
+    async def _page(self, flow: Flow, page: list[tuple[Move, int]]) -> list[Move]:
+        """Moves at most so many samples of each; returns those of which there may be more."""
+        memory = await flow.reserve(sum(count for _, count in page))
+        more: list[Move] = []
+        try:
+            replies = await self._reader.pairs([(m.series, m.after, m.upto, count) for m, count in page])
+            there = await self._arrays(page, replies)
+            for (move, count), (got, resp), samples in zip(page, replies, there, strict=True):
+                full = got == count
+                move.compared(samples, int(samples[0][-1]) if full else move.upto)
+                if full and move.after < move.upto:
+                    more.append(move)
+                if got:
+                    used = got * POINT_BYTES
+                    memory -= used  # the flow's from now on
+                    await flow.put(Points(move.series, resp, got), used, mark=move.mark and not move.doubtful)
+        finally:
+            flow.unused(memory)
+        return more
+
+    async def _arrays(self, page: list[tuple[Move, int]], replies: list[tuple[int, bytes]]) -> list[Samples]:
+        try:
+            times, values = await _parsed(b"".join([resp for _, resp in replies]), sum(got for got, _ in replies))
+        except ValueError as e:
+            keys = page[0][0].series.key + (f" to {page[-1][0].series.key}" if len(page) > 1 else "")
+            raise ShardError(f"{keys}: {e}") from None
+        ends = np.cumsum([got for got, _ in replies])[:-1]
+        return list(zip(np.split(times, ends), np.split(values, ends), strict=True))
 
     async def straight(self, flow: Flow, series: Series, times: Times, values: Values, *, mark: bool) -> None:
         """Hands readings of the log over to be archived, which the shard does not have.
@@ -117,33 +157,26 @@ class Pages:
         pieces: list[Samples] = []
         size, after = self._delivery.largest, first - 1
         while True:
-            got, resp = await self._page(series, after, last, size)
+            ((got, resp),) = await self._reader.pairs([(series, after, last, size)])
             if got:
-                points = Points(series, resp, got)
-                pieces.append(await _arrays(points))
-                after = points.last
+                try:
+                    pieces.append(await _parsed(resp, got))
+                except ValueError as e:
+                    raise ShardError(f"{series.key}: {e}") from None
+                after = int(pieces[-1][0][-1])
             if got < size:
-                return _joined(pieces)
-
-    async def _page(self, series: Series, after: int, upto: int, size: int) -> tuple[int, bytes]:
-        try:
-            return await self._reader.pairs(series, after, upto, size)
-        except ShardError as e:
-            if _MISSING in str(e):
-                return 0, b""  # the series has vanished, and its readings with it
-            raise
+                return joined(pieces)
 
 
-async def _arrays(points: Points) -> Samples:
-    if len(points) > _FEW:
+async def _parsed(resp: bytes, count: int) -> Samples:
+    """Raises ValueError."""
+    if count > _FEW:
         await turn()
-    try:
-        return points.arrays() if len(points) <= _SOME else await asyncio.to_thread(points.arrays)
-    except ValueError as e:
-        raise ShardError(f"{points.sensor.key}: {e}") from None
+    return arrays(resp) if count <= _SOME else await asyncio.to_thread(arrays, resp)
 
 
-def _joined(pieces: list[Samples]) -> Samples:
+def joined(pieces: list[Samples]) -> Samples:
+    """Samples in one piece."""
     if not pieces:
         return NOTHING
     return np.concatenate([times for times, _ in pieces]), np.concatenate([values for _, values in pieces])

@@ -25,7 +25,7 @@ from iotd.archive.delivery import Delivery
 from iotd.archive.expected import Expected, clusters
 from iotd.archive.flow import Flow
 from iotd.archive.late import GAP_MS, LateScanner
-from iotd.archive.pages import Pages
+from iotd.archive.pages import Move, Pages, joined
 from iotd.archive.repair import Readings, Repair
 from iotd.archive.state import ArchiveState, Dirty, Proven
 from iotd.config import Settings
@@ -183,19 +183,26 @@ class LocationPass:
         doubts: list[Readings] = []
         marks: dict[Series, int] = {}
         async with self._flow(work) as flow:
+            moves: list[Move] = []
             for number, times, values in expected.each():
                 series = self._catalogue.series(number)
                 mark = work.marks.get(series, -1)
                 late = int(times.searchsorted(mark, "right"))
                 for first, last in clusters(times[:late], GAP_MS):
                     part = slice(*times.searchsorted((first, last + 1)))
-                    wanted = Readings(series, times[part], values[part])
-                    doubts += await self._find(work, flow, wanted, first - 1, mark=False)
+                    moves += await self._unexpired(
+                        work, flow, Move(series, first - 1, last, False, (times[part], values[part]))
+                    )
                     work.covered.setdefault(series, []).append((first, last))
                 if late < len(times):
-                    wanted = Readings(series, times[late:], values[late:])
-                    doubts += await self._find(work, flow, wanted, mark, mark=True)
                     marks[series] = int(times[-1])
+                    moves += await self._unexpired(
+                        work, flow, Move(series, mark, marks[series], True, (times[late:], values[late:]))
+                    )
+            await self._pages.move(flow, moves)
+            for move in moves:
+                self._count(work, move.count, move.mark)
+                doubts += [Readings(move.series, *joined(move.doubtful))] if move.doubtful else []
             if doubts:
                 await flow.finish()  # what the log says is to be written after what the shard has said
                 mended = await self._repair.mend(doubts, upto)
@@ -212,21 +219,17 @@ class LocationPass:
         work.proven += len(expected)
         self._partition.positions.advance("archived", upto)
 
-    async def _find(self, work: _Work, flow: Flow, wanted: Readings, after: int, *, mark: bool) -> list[Readings]:
-        """Archives what the shard holds beyond ``after`` up to the last one wanted; returns those that it lacks."""
-        series, times, values = wanted.series, wanted.times, wanted.values
-        oldest = self._oldest(work, series)
+    async def _unexpired(self, work: _Work, flow: Flow, move: Move) -> list[Move]:
+        """The move, if anything of it is left once what the shard no longer keeps went straight to the archive."""
+        times, values = move.expected
+        oldest = self._oldest(work, move.series)
         expired = int(times.searchsorted(oldest)) if oldest is not None else 0
         if expired:
-            await self._pages.straight(flow, series, times[:expired], values[:expired], mark=mark)
-            self._count(work, expired, mark)
+            await self._pages.straight(flow, move.series, times[:expired], values[:expired], mark=move.mark)
+            self._count(work, expired, move.mark)
             work.expired += expired
-            times, values, after = times[expired:], values[expired:], int(times[expired - 1])
-        if not len(times):
-            return []
-        moved = await self._pages.move(flow, series, after, int(times[-1]), mark=mark, expected=(times, values))
-        self._count(work, moved.count, mark)
-        return [Readings(series, *moved.doubtful)] if len(moved.doubtful[0]) else []
+            move.expected, move.after = (times[expired:], values[expired:]), int(times[expired - 1])
+        return [move] if expired < len(times) else []
 
     # ── what only the shard has ──
 
@@ -241,8 +244,9 @@ class LocationPass:
                 stop = min(one.last, work.marks.get(one.series, -1))  # what lies beyond is archived from there
                 for first in () if covered else range(one.first, stop + 1, _SLICE_MS):
                     last = min(first + _SLICE_MS - 1, stop)
-                    moved = await self._pages.move(flow, one.series, first - 1, last, mark=False)
-                    self._count(work, moved.count, False)
+                    move = Move(one.series, first - 1, last, mark=False)
+                    await self._pages.move(flow, [move])
+                    self._count(work, move.count, False)
                     if last < stop:
                         await flow.finish()
                         await asyncio.to_thread(self._state.cleaned, [*clean, (one, last)], work.epoch)
@@ -258,9 +262,10 @@ class LocationPass:
                 mark = work.marks.get(series)
                 if mark is not None and (newest <= mark or self._appended(series) > mark):
                     continue  # all is archived, or is once its reading in the log has its turn
-                moved = await self._pages.move(flow, series, -1 if mark is None else mark, newest, mark=True)
-                self._count(work, moved.count, True)
-                if moved.count:
+                move = Move(series, -1 if mark is None else mark, newest, mark=True)
+                await self._pages.move(flow, [move])
+                self._count(work, move.count, True)
+                if move.count:
                     work.marks[series] = newest
         self._late.passed(work.marks)
 

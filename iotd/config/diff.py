@@ -11,11 +11,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, ByteSize, SecretStr
 
 from iotd.config.load import Settings
 from iotd.config.topology import http_address, topology
-from iotd.config.values import format_duration
+from iotd.config.values import format_duration, format_size
 from iotd.model.errors import ConfigError
 
 HIDDEN = "[secret]"
@@ -191,6 +191,8 @@ def _text(value: Any) -> str:
         return HIDDEN
     if isinstance(value, timedelta):
         return format_duration(value)
+    if isinstance(value, ByteSize):
+        return format_size(value)
     if isinstance(value, str):
         return value
     return json.dumps(value, default=str, ensure_ascii=False).strip('"')

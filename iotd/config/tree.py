@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from iotd.config.values import Duration, HostPort, Names, Period, parse_names
+from iotd.config.values import Duration, HostPort, Names, Period, Size, parse_names
 from iotd.model.types import BUILT_IN, Kind, SensorType, Types
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -209,11 +209,11 @@ class Intake(Section):
 class Log(Section):
     """The durable log between sources and shards, in the state directory."""
 
-    limit: ByteSize = ByteSize(1024**3)
+    limit: Size = ByteSize(1024**3)
     """Per location: a log that is full makes its sources wait, and never another location's."""
-    segment: Annotated[ByteSize, Field(ge=64 * 1024)] = ByteSize(8 * 1024**2)
+    segment: Annotated[Size, Field(ge=64 * 1024)] = ByteSize(8 * 1024**2)
     """Size of one file of it; what is archived is removed a file at a time."""
-    memory: ByteSize = ByteSize(20 * 1024**2)
+    memory: Size = ByteSize(20 * 1024**2)
     """One budget for the whole process: readings on their way into shards and archive. What does not fit is read from
     the disk."""
 
@@ -221,7 +221,7 @@ class Log(Section):
 class Writer(Section):
     """Writing into the shards."""
 
-    in_flight: ByteSize = ByteSize(4 * 1024 * 1024)
+    in_flight: Size = ByteSize(4 * 1024 * 1024)
     """Bytes sent to a shard and not yet answered."""
     confirm: Literal["auto", "waitaof", "wait"] = "auto"
     """auto: WAITAOF 1 1, and WAIT 1 where a node keeps no append-only file."""
@@ -300,7 +300,7 @@ class Docker(Section):
     restart: Literal["no", "on-failure", "unless-stopped", "always"] = "unless-stopped"
     health_interval: Duration = timedelta(seconds=30)
     """How often the engine asks each server whether it is healthy; 0: never. Each time starts a process."""
-    memory: ByteSize | None = None
+    memory: Size | None = None
     cpus: Annotated[float, Field(gt=0)] | None = None
     """Limits of each container."""
 
@@ -316,7 +316,7 @@ class Stack(Section):
     bind: str | None = None
     """Where the servers listen (containers: are published); None: each at the host under which it is reached."""
     start_timeout: Period = timedelta(seconds=60)
-    maxmemory: ByteSize | None = None
+    maxmemory: Size | None = None
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
     """The servers' own certificate and key, for `redis.tls` and `sentinel.tls`; `redis.tls_ca_file` signed it."""

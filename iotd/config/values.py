@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, ByteSize, PlainSerializer
 from pydantic_settings import NoDecode
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -59,6 +59,21 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, when_used="json"),
+]
+
+
+def format_size(value: int) -> str:
+    """Bytes as the shortest text that pydantic's ``ByteSize`` reads back: ``"20MiB"``, ``"1500B"``."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        size = 1024 ** "BKMGT".index(unit[0])
+        if value and value % size == 0:
+            return f"{value // size}{unit}"
+    return f"{value}B"
+
+
+Size = Annotated[
+    ByteSize,
+    PlainSerializer(format_size, return_type=str, when_used="json"),
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -43,6 +44,9 @@ log = structlog.get_logger(__name__)
 
 _SAVE_EVERY_S = 300.0
 """Between two saves of the catalogue's newest times."""
+_SWITCH_S = 0.001
+"""So long a thread beside the event loop may keep the interpreter from it (sys.setswitchinterval); Python's 5 ms twice
+are a stall already."""
 
 
 class Daemon:
@@ -188,6 +192,7 @@ class Daemon:
     async def _main_loop(self) -> None:
         runtime = self.runtime
         keep_what_is_there()
+        sys.setswitchinterval(_SWITCH_S)
         async with together() as group:
             tasks = runtime.tasks = Tasks(group, runtime.supervisor)
             tasks.start("loop lag", runtime.loop_lag.run)

@@ -102,6 +102,7 @@ class EmbeddedLog:
         for name in self._core.indexes.copy():
             self.partition(name)
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="log-read")
+        self._readers.submit(int)  # its thread starts now: while history loads, the loop would wait for that
 
     @property
     def id(self) -> str:

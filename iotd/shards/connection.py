@@ -150,24 +150,12 @@ class Connection:
             self.abort()
             raise shard_error(e, where) from None
 
-    async def call_pairs(self, *args: Argument) -> tuple[int, bytes]:
-        """One command whose reply is an array of (integer, simple string) pairs, as TS.RANGE gives it, unparsed.
+    async def call_pairs(self, commands: Sequence[Sequence[Argument]]) -> list[tuple[int, bytes] | rx.ResponseError]:
+        """Commands in one round trip, each of which is answered with (integer, simple string) pairs, as TS.RANGE is.
 
         Returns:
-            how many pairs, and their bytes: for each ``*2 :integer +string``.
-
-        Raises:
-            ShardError: as :meth:`call`; the connection is closed also when the reply has another form.
-        """
-        (reply,) = await self.call_pairs_many((args,))
-        if isinstance(reply, BaseException):
-            raise shard_error(reply, f"{self.address}: {_name(args)}")
-        return reply
-
-    async def call_pairs_many(
-        self, commands: Sequence[Sequence[Argument]]
-    ) -> list[tuple[int, bytes] | rx.ResponseError]:
-        """Such commands in one round trip, and their replies in order; error replies are in the list as exceptions.
+            in their order how many pairs, and their bytes unparsed: for each ``*2 :integer +string``. Error replies are
+            in the list as exceptions.
 
         Raises:
             ShardUnavailable: the connection broke, or not all replies came in time; it is closed then, also when a

@@ -58,14 +58,17 @@ class Link:
             found += await self._retried(Connection.call_many, commands[start : start + _AT_ONCE], lenient)
         return found
 
-    async def pairs(self, command: Sequence[Argument]) -> tuple[int, bytes]:
-        """What a TS.RANGE gives, unparsed (:meth:`Connection.call_pairs`).
+    async def pairs(self, commands: Sequence[Sequence[Argument]]) -> list[tuple[int, bytes]]:
+        """What each TS.RANGE gives, unparsed (:meth:`Connection.call_pairs`); nothing where there is no such
+        series.
 
         Raises:
-            ShardError: no node, no answer, or an error reply.
+            ShardError: no node, no answer, or another error reply.
         """
-        (reply,) = await self._retried(Connection.call_pairs_many, [command], False)
-        found: tuple[int, bytes] = reply
+        found: list[tuple[int, bytes]] = []
+        for start in range(0, len(commands), _AT_ONCE):
+            replies = await self._retried(Connection.call_pairs, commands[start : start + _AT_ONCE], True)
+            found += [reply or (0, b"") for reply in replies]
         return found
 
     async def arrays(self, commands: Sequence[Sequence[Argument]]) -> list[tuple[Times, Values]]:
@@ -76,8 +79,7 @@ class Link:
         """
         found: list[tuple[Times, Values]] = []
         for start in range(0, len(commands), _AT_ONCE):
-            replies = await self._retried(Connection.call_pairs_many, commands[start : start + _AT_ONCE], True)
-            pairs = [reply or (0, b"") for reply in replies]
+            pairs = await self.pairs(commands[start : start + _AT_ONCE])
             # all of them read at once: many series have little each
             times, values = decode(b"".join(resp for _, resp in pairs))
             ends = np.cumsum([count for count, _ in pairs])[:-1]

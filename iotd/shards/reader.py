@@ -155,16 +155,17 @@ class ShardReader:
             ]
         )
 
-    async def pairs(self, sensor: Series, after: int, upto: int | None, count: int) -> tuple[int, bytes]:
-        """At most ``count`` samples later than ``after`` (ms) and not later than ``upto``, in order and unparsed.
+    async def pairs(self, wanted: Sequence[tuple[Series, int, int, int]]) -> list[tuple[int, bytes]]:
+        """Of each (series, after ms, upto ms, count) at most so many samples later than ``after`` and not later than
+        ``upto``, in order and unparsed: how many they are, and their bytes (:meth:`Connection.call_pairs`).
 
-        How many they are, and their bytes (:meth:`Connection.call_pairs`). The next page begins after the last time of
-        this one (RedisTimeSeries #1630).
+        A series that is not here has none. The next page begins after the last time of this one (RedisTimeSeries
+        #1630).
 
         Raises:
             ShardError: no node, or no answer.
         """
-        return await self._link.pairs(_range(sensor, after, upto, count))
+        return await self._link.pairs([_range(*one) for one in wanted])
 
     async def counts(self, sensor: Series, first: int, last: int, bucket: int) -> dict[int, int]:
         """How many samples a series holds from ``first`` to ``last`` (ms, both included), by start of the bucket.

@@ -94,10 +94,16 @@ def figures(tree: Path, case: str, seconds: float) -> Figures:
 
 def _run(tree: Path, *command: str) -> Any:
     environment = {**os.environ, "PYTHONPATH": str(tree)}
-    done = subprocess.run(
-        [sys.executable, *command], cwd=tree, env=environment, stdout=subprocess.PIPE, check=True, text=True
-    )
-    return json.loads(done.stdout)
+    command = (sys.executable, *command)
+    with subprocess.Popen(command, cwd=tree, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            said, _ = process.communicate()
+        except BaseException:
+            process.terminate()  # it ends its servers
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return json.loads(said)
 
 
 def compare(commit: str, cases: Sequence[str], rounds: int, seconds: float) -> list[Ratio]:

@@ -101,8 +101,9 @@ async def test_a_node_that_fails_is_replaced_when_another_may_be_asked(system: S
             await only.samples([(SERIES[0], T0, T0 + 1000)])
         (found,) = await reader.samples([(SERIES[0], T0, T0 + 1000)])
         assert len(found.times) == 2
-        with pytest.raises(ShardError):
-            await reader.pairs(NONE, T0, None, 10)
+        none, (count, resp) = await reader.pairs([(NONE, T0, T0 + 1000, 10), (SERIES[0], T0 - 1, T0, 10)])
+        assert none == (0, b"")
+        assert (count, resp[: resp.index(b"+")]) == (1, b"*2\r\n:%d\r\n" % T0)
     finally:
         await reader.close()
         await only.close()

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ByteSize, TypeAdapter
 
-from iotd.config.values import Address, format_duration, is_loopback, parse_duration, parse_names
+from iotd.config.values import Address, format_duration, format_size, is_loopback, parse_duration, parse_names
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,16 @@ from iotd.config.values import Address, format_duration, is_loopback, parse_dura
 )
 def test_a_duration_is_read_as_people_write_it(text: Any, ms: int) -> None:
     assert parse_duration(text) == timedelta(milliseconds=ms)
+
+
+@given(st.integers(0, 2**50) | st.integers(0, 5000).map(lambda n: n * 1024**3))
+def test_a_size_is_shown_as_it_may_be_written(size: int) -> None:
+    assert TypeAdapter(ByteSize).validate_python(format_size(size)) == size
+
+
+@pytest.mark.parametrize(("size", "text"), [(20 * 1024**2, "20MiB"), (1024**3, "1GiB"), (1500, "1500B"), (0, "0B")])
+def test_a_size_is_shown_in_the_largest_unit_that_divides_it(size: int, text: str) -> None:
+    assert format_size(size) == text
 
 
 @pytest.mark.parametrize(
