@@ -32,6 +32,7 @@ class Delivery:
         archived: points acknowledged so far.
         retries: writes that were not taken, and were or will be tried again.
         outage: why the store takes nothing at present.
+        recoveries: outages that are over.
         largest: points that the store takes at once, as far as is known.
     """
 
@@ -41,6 +42,7 @@ class Delivery:
         self.archived = 0
         self.retries = 0
         self.outage = Outage()
+        self.recoveries = 0
         self.largest = batch
         self._slots = asyncio.Semaphore(in_flight)
         self._trial = asyncio.Lock()
@@ -137,6 +139,7 @@ class Delivery:
         self._failures = 0
         self._backoff.reset()
         if (over := self.outage.ends()) is not None:
+            self.recoveries += 1
             log.info("archive_recovered", store=self.store.identity, was=over[0], after_s=over[1])
 
     def _tell(self, reason: str) -> None:

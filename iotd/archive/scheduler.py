@@ -156,7 +156,7 @@ class LocationArchive:
     async def _keep_archiving(self) -> None:
         backoff = Backoff(_FIRST_S, _LONGEST_S)
         while True:
-            began = monotonic()
+            began, recoveries = monotonic(), self._delivery.recoveries
             self._asked.clear()
             waiting, self._waiting = self._waiting, []
             try:
@@ -176,7 +176,7 @@ class LocationArchive:
                 _settle(waiting, done)
                 self.verifier.passed()
                 pause = max(0.0, self._settings.interval.total_seconds() - (monotonic() - began))
-            await self._wait(pause, early=not backoff.failures)
+            await self._wait(pause, recoveries, early=not backoff.failures)
 
     async def _pass(self) -> Pass:
         async with self._turn:
@@ -208,7 +208,8 @@ class LocationArchive:
 
     # ── between passes ──
 
-    async def _wait(self, pause: float, *, early: bool) -> None:
+    async def _wait(self, pause: float, recoveries: int, *, early: bool) -> None:
+        """Returns after a pause, or sooner where something has changed since the last pass began."""
         began = monotonic()
         until = began + pause
         while (left := until - monotonic()) > 0:
@@ -217,9 +218,12 @@ class LocationArchive:
                     await self._asked.wait()
                 return
             except TimeoutError:
-                if self.outage.reason is not None and self._store.mended():
-                    self._delivery.hope()
-                    return
+                if self.outage.reason is not None:
+                    if self._delivery.recoveries != recoveries:
+                        return  # another location has found that the store takes readings again
+                    if self._store.mended():
+                        self._delivery.hope()
+                        return
                 if early and monotonic() - began >= _EARLY_S and self._filling():
                     return
 

@@ -576,6 +576,24 @@ async def test_a_damaged_embedded_archive_is_told_and_once_it_is_moved_away_all_
         assert await rig.archived(series) == wanted(T0, 10_000)
 
 
+async def test_once_the_store_has_taken_readings_of_another_location_none_waits_for_its_own_pause(
+    rig: FaultyRig,
+) -> None:
+    await rig.load(T0, 100)
+    rig.store.faults = [ArchiveUnavailable("away", retry_after=3600) for _ in range(9)]
+    async with rig.archiver() as archiver:
+        while rig.store.faults:
+            with pytest.raises(ArchiveUnavailable):
+                await archiver.cycle()  # each time the pause grows
+        assert archiver._delivery is not None
+        await archiver._delivery.probe()
+
+        async def archived() -> bool:
+            return archiver.status.locations["salon"].proven == 100 * len(SERIES)
+
+        await until(archived, 15, "the location's pass is made")
+
+
 def tampered(rig: FaultyRig, change: Callable[[ArchiveWriter], object]) -> None:
     """Changes the archive behind everybody's back."""
     with closing(ArchiveWriter(rig.store.path)) as archive:
