@@ -8,16 +8,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
 
-import structlog
-
 from iotd.archive.rejects import Rejects
 from iotd.model.errors import ArchiveError, ArchiveRefused, ArchiveRejected, ArchiveTooLarge, ArchiveUnavailable
 from iotd.ops.backoff import Backoff
+from iotd.ops.loggers import get_logger
 from iotd.ops.outage import Outage
 from iotd.stores.base import Store
 from iotd.stores.points import Points, halves
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _FIRST_S, _LONGEST_S = 0.25, 60.0
 _REFUSED_S = 30.0

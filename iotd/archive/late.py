@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import structlog
 
 from iotd.archive.base import Catalogue, Partition, Record
 from iotd.archive.expected import Numbers, late
@@ -20,10 +19,11 @@ from iotd.archive.state import ArchiveState
 from iotd.model.batch import Times
 from iotd.model.errors import IotdError
 from iotd.model.series import Series
+from iotd.ops.loggers import get_logger
 from iotd.ops.outage import Outage
 from iotd.ops.turns import turn
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 GAP_MS = 60_000
 """Late readings that lie at most so far apart make one range."""

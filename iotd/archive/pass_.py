@@ -18,8 +18,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import structlog
-
 from iotd.archive.base import Catalogue, Log, Partition, Record, Shard
 from iotd.archive.delivery import Delivery
 from iotd.archive.expected import Expected, clusters
@@ -31,9 +29,10 @@ from iotd.archive.state import ArchiveState, Dirty, Proven
 from iotd.config import Settings
 from iotd.log.budget import Budget
 from iotd.model.series import Series
+from iotd.ops.loggers import get_logger
 from iotd.shards.reader import ShardReader
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 CHUNK = 131_072
 """Readings of the log that are held at once: some 10 MB with what their comparison takes."""

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import structlog
 
 from iotd.archive.expected import clusters
 from iotd.archive.state import ArchiveState
 from iotd.model.errors import ArchiveRejected, ArchiveTooLarge, ArchiveUnavailable
 from iotd.model.series import Series
 from iotd.ops.deadletters import DeadLetters
+from iotd.ops.loggers import get_logger
 from iotd.stores.base import Store
 from iotd.stores.points import Points
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _AT_ONCE = 1000
 _NEAR_MS = 60_000

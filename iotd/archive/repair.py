@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import structlog
 
 from iotd.archive.base import Catalogue, Partition, Shard
 from iotd.archive.expected import clusters, found
@@ -22,9 +21,10 @@ from iotd.archive.times import iso
 from iotd.model.batch import Batch, Times, Values
 from iotd.model.errors import ShardUnavailable
 from iotd.model.series import Series
+from iotd.ops.loggers import get_logger
 from iotd.shards.reader import ShardReader
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _READ = 4 * 1024 * 1024
 _AT_ONCE = 10_000

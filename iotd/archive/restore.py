@@ -6,16 +6,16 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
-import structlog
 
 from iotd.archive.base import Catalogue, Shard
 from iotd.archive.pages import Pages
 from iotd.config import Settings
 from iotd.model.selection import Selection
 from iotd.model.series import Series
+from iotd.ops.loggers import get_logger
 from iotd.stores.base import Store, samples_of
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _WINDOW_MS = 6 * 3_600_000
 """Time asked of the archive at once."""

@@ -12,15 +12,14 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from iotd.archive.state import ArchiveState
 from iotd.archive.times import iso
 from iotd.model.series import Series
+from iotd.ops.loggers import get_logger
 from iotd.shards.reader import ShardReader, Waiting
 from iotd.stores.base import Store, samples_of
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

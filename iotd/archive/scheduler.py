@@ -6,8 +6,6 @@ import asyncio
 from contextlib import suppress
 from time import monotonic
 
-import structlog
-
 from iotd.archive.base import Catalogue, Log, Shard
 from iotd.archive.compare import Comparer
 from iotd.archive.delivery import Delivery
@@ -23,11 +21,12 @@ from iotd.log.budget import Budget
 from iotd.model.errors import ArchiveError, ArchiveUnavailable, IotdError
 from iotd.model.series import Series
 from iotd.ops.backoff import Backoff
+from iotd.ops.loggers import get_logger
 from iotd.ops.outage import Outage
 from iotd.ops.tasks import together
 from iotd.shards.reader import ShardReader
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _FIRST_S, _LONGEST_S = 0.5, 60.0
 _CHECK_S = 1.0

@@ -9,14 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
-
 from iotd.model.errors import ArchiveUnavailable, StateError
 from iotd.ops.database import Database
+from iotd.ops.loggers import get_logger
 
 T = TypeVar("T")
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # a store is called sink here, as in version 0.1, whose files are used as they are
 _SCHEMA = """

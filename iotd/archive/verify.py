@@ -6,16 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
-import structlog
-
 from iotd.archive.compare import Comparer, Comparison, Gap, restorable
 from iotd.archive.restore import Restorer
 from iotd.archive.state import ArchiveState
 from iotd.model.errors import ArchiveUnverifiable, IotdError
 from iotd.model.series import Series
+from iotd.ops.loggers import get_logger
 from iotd.ops.outage import Outage
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Verifier:

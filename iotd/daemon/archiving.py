@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-import structlog
-
 from iotd.archive.archiver import Archiver, ArchiveStatus
 from iotd.archive.state import ArchiveState
 from iotd.config import Settings
@@ -20,10 +18,11 @@ from iotd.log.base import Log
 from iotd.log.budget import Budget
 from iotd.log.positions import Position
 from iotd.model.errors import IotdError
+from iotd.ops.loggers import get_logger
 from iotd.ops.supervise import Tasks
 from iotd.stores.base import Progress, Store, TakesOver
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def required_positions(settings: Settings) -> frozenset[Position]:

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-import structlog
-
 from iotd import __version__
 from iotd.archive.state import ArchiveState
 from iotd.config import Settings
@@ -31,6 +29,7 @@ from iotd.log.embedded import EmbeddedLog
 from iotd.model.errors import IotdError, StateError
 from iotd.ops.control import ControlServer
 from iotd.ops.deadletters import DeadLetters
+from iotd.ops.loggers import get_logger
 from iotd.ops.memory import keep_trimmed, keep_what_is_there
 from iotd.ops.statedir import held
 from iotd.ops.supervise import Tasks
@@ -40,7 +39,7 @@ from iotd.sources.clock import Clock, SystemClock
 from iotd.stores.registry import open_store
 from iotd.web.server import WebServer
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _SAVE_EVERY_S = 300.0
 """Between two saves of the catalogue's newest times."""

@@ -8,14 +8,13 @@ import os
 import signal
 from collections.abc import Callable
 
-import structlog
-
 from iotd.config import Settings
 from iotd.daemon.daemon import Daemon
 from iotd.daemon.runtime import Progress
+from iotd.ops.loggers import get_logger
 from iotd.sources.clock import Clock
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def run_daemon(

@@ -7,19 +7,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import structlog
-
 from iotd.config import Settings
 from iotd.config.diff import Change, Difference, Part, Snapshot, difference
 from iotd.daemon.archiving import required_positions
 from iotd.daemon.runtime import Runtime
 from iotd.intake.limits import limits_of
 from iotd.model.errors import IotdError
+from iotd.ops.loggers import get_logger
 from iotd.stores.base import Store
 from iotd.stores.registry import open_store
 from iotd.web.state import ReloadState
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Reloader:

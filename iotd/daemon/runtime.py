@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import structlog
 from prometheus_client import Histogram
 
 from iotd import __version__
@@ -22,6 +21,7 @@ from iotd.log.budget import Budget
 from iotd.log.embedded import EmbeddedLog
 from iotd.model.errors import UsageError
 from iotd.ops.deadletters import DeadLetters
+from iotd.ops.loggers import get_logger
 from iotd.ops.looplag import LoopLag
 from iotd.ops.supervise import Supervisor, Tasks
 from iotd.shards.failovers import Failover
@@ -29,7 +29,7 @@ from iotd.shards.reader import ShardReader
 from iotd.sources.clock import Clock
 from iotd.web.state import DaemonState, ReloadState
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Told (what, done, total) while history is loaded and archived."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-import structlog
-
 from iotd.config.tree import Startup
 from iotd.model.errors import IotdError
+from iotd.ops.loggers import get_logger
 from iotd.ops.tasks import together
 from iotd.shards.service import ShardService
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class ShardMissing(IotdError):

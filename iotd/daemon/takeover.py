@@ -13,7 +13,6 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import structlog
 
 from iotd.intake.catalogue import Catalogue
 from iotd.log.base import Log
@@ -21,9 +20,10 @@ from iotd.model.batch import Times, Values
 from iotd.model.errors import StateError
 from iotd.model.series import Series
 from iotd.model.types import Types
+from iotd.ops.loggers import get_logger
 from iotd.sources.simulator.source import Span, source_name
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _LANE_SHIFT = 40
 _FIELDS = 6

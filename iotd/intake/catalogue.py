@@ -11,13 +11,13 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import structlog
 
 from iotd.model.batch import Numbers, Times
 from iotd.model.errors import StateError
 from iotd.model.series import Series
+from iotd.ops.loggers import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 NEVER = -(2**62)
 """The newest time of a series that has no reading, ms."""

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import structlog
 
 from iotd.intake.accumulator import Accumulator
 from iotd.intake.catalogue import Catalogue
@@ -18,8 +17,9 @@ from iotd.model.batch import Batch, Numbers
 from iotd.model.errors import StateError, UsageError
 from iotd.model.series import Series
 from iotd.ops.deadletters import DeadLetters
+from iotd.ops.loggers import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _LARGE = 1_024
 """Readings of a batch that is worth a record of its own: it is not copied to be joined with others."""

@@ -9,14 +9,13 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import structlog
-
 from iotd.log.active import Call, Committed
 from iotd.log.core import Core
 from iotd.model.errors import IotdError
+from iotd.ops.loggers import get_logger
 from iotd.ops.outage import Outage
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _RETRY_S = 0.5
 """Pause before a commit that failed (disk full) is tried again; sources wait meanwhile."""

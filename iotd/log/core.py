@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import structlog
-
 from iotd.log.active import Call, Committed
 from iotd.log.base import Damage, Numbering
 from iotd.log.compact import Compactor, Moved
@@ -20,8 +18,9 @@ from iotd.log.segment import segment_path
 from iotd.log.state import begin
 from iotd.log.writer import Writer
 from iotd.model.errors import IotdError, StateError
+from iotd.ops.loggers import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 SEGMENT_SIZE = 8 * 1024 * 1024
 _MOST_DAMAGE = 1000

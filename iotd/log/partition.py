@@ -43,6 +43,8 @@ class EmbeddedPartition:
         self._read = read
         self._truncate = truncate
         self._run: deque[Record] = deque()
+        self._memory = 0
+        self._released = 0
         self._pending = 0
         positions.on_truncate = self._truncated
 
@@ -62,7 +64,7 @@ class EmbeddedPartition:
     @property
     def memory(self) -> int:
         """Bytes of records in memory."""
-        return sum(record.size for record in self._run)
+        return self._memory
 
     @property
     def empty(self) -> bool:
@@ -130,10 +132,16 @@ class EmbeddedPartition:
         return found
 
     def release(self, upto: int) -> None:
+        # what was released the time before: who looks for late readings reads just behind, and so from memory too
+        self._drop(self._released)
+        self._released = upto
+
+    def _drop(self, upto: int) -> None:
         size = 0
         while self._run and self._run[0].sequence <= upto:
             size += self._run.popleft().size
         if size:
+            self._memory -= size
             self._budget.give(size)
 
     # ── appending ──
@@ -157,6 +165,7 @@ class EmbeddedPartition:
         # memory holds one unbroken run; what does not fit is read from the files when its turn comes
         if (not self._run or self._run[-1].sequence == place.sequence - 1) and self._budget.take(size):
             self._run.append(Record(place.sequence, append.series, append.times, append.values))
+            self._memory += size
         self.positions.appended(place.sequence)
         return place.sequence
 
@@ -167,5 +176,5 @@ class EmbeddedPartition:
         upto = self.positions.truncated
         readings = self._index.counted(upto)
         self._index.truncate(upto)
-        self.release(upto)
+        self._drop(upto)
         self._truncate(self.name, upto, readings)

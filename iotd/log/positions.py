@@ -77,6 +77,7 @@ class Positions:
         self._since: dict[Position, float] = dict.fromkeys(_NAMES, monotonic())
         self._pins: set[Pin] = set()
         self._changed = Signal()
+        self._waiters: list[tuple[str, int, asyncio.Future[None]]] = []
         self._required: frozenset[Position] = frozenset()
         self.require(required)
 
@@ -134,7 +135,7 @@ class Positions:
             self._at[name] = sequence
             self._since[name] = monotonic()
             self.settle()
-            self._changed.notify()
+            self._moved()
 
     def rewind(self, acknowledged: int) -> None:
         """A master holds less: ``acknowledged`` and ``durable`` go back to a sequence, never below ``truncated``."""
@@ -148,8 +149,20 @@ class Positions:
     async def wait(self, name: str, beyond: int) -> int:
         """A position, once it is beyond a sequence."""
         while (at := self.of(name)) <= beyond:
-            await self._changed.wait()
+            waiter = name, beyond, asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter[2]
+            finally:
+                self._waiters.remove(waiter)
         return at
+
+    def _moved(self) -> None:
+        # each tick moves all positions in turn; whoever waits for one of them is not woken by the others
+        for name, beyond, reached in self._waiters:
+            if not reached.done() and self.of(name) > beyond:
+                reached.set_result(None)
+        self._changed.notify()
 
     def notify(self) -> None:
         """Wakes those who wait for a change."""
@@ -180,7 +193,7 @@ class Positions:
             if self._at[name] >= self.end:
                 self._since[name] = monotonic()  # it starts to wait only now
         self.end = end
-        self._changed.notify()
+        self._moved()
 
     def discard(self) -> None:
         """Truncates up to the end, whatever is required or pinned."""
@@ -198,4 +211,4 @@ class Positions:
         for name in _NAMES:  # a position that is not required may lie behind; there is nothing left for it
             self._at[name] = max(self._at[name], sequence)
         self.on_truncate()
-        self._changed.notify()
+        self._moved()

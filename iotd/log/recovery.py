@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
-
 from iotd.log.base import Damage, Epoch, Numbering
 from iotd.log.disk import Disk
 from iotd.log.epochs import chain
@@ -31,8 +29,9 @@ from iotd.log.frame import (
 from iotd.log.index import Place
 from iotd.log.segment import Bad, Found, Segment, read_segment, segment_numbers, segment_path
 from iotd.model.errors import IotdError
+from iotd.ops.loggers import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 META, WITNESS = "meta", "witness"
 

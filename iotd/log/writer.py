@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import structlog
-
 from iotd.log.active import Active, Call, Committed, Group
 from iotd.log.base import Numbering
 from iotd.log.disk import Disk
@@ -15,8 +13,9 @@ from iotd.log.recovery import META, WITNESS
 from iotd.log.segment import Segment, segment_path
 from iotd.log.state import LogState
 from iotd.model.errors import IotdError
+from iotd.ops.loggers import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Writer:

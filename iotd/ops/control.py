@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import structlog
 from aiohttp import web
 
 from iotd.model.errors import IotdError, StateError
+from iotd.ops.loggers import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 Handler = Callable[[Mapping[str, str]], Awaitable[Any]]
 """Takes the query's parameters, returns what becomes JSON (dataclasses may)."""

@@ -12,9 +12,8 @@ from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener
 from typing import Any
 
-import structlog
-
 from iotd.config.tree import Tree
+from iotd.ops.loggers import get_logger, structlog
 from iotd.ops.redact import Redactor, hide_by_name
 from iotd.ops.repeats import Repeats
 
@@ -83,7 +82,7 @@ class _Forward(logging.Handler):
     """Sends what libraries log the same way."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        structlog.get_logger().log(
+        get_logger().log(
             min(record.levelno // 10 * 10, logging.CRITICAL),  # structlog knows no levels between
             "library_log",
             logger=record.name,

@@ -6,7 +6,7 @@ from collections.abc import Callable, MutableMapping
 from time import monotonic
 from typing import Any
 
-import structlog
+from iotd.ops.loggers import structlog
 
 _AT_MOST = 10
 _WINDOW_S = 60.0

@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
-import structlog
-
 from iotd.model.errors import IotdError
 from iotd.ops.backoff import Backoff
+from iotd.ops.loggers import get_logger
 from iotd.ops.tasks import Group
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _FIRST_S, _LONGEST_S = 0.1, 30.0
 _STEADY_S = 10.0

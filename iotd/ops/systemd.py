@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from time import monotonic_ns
 
-import structlog
+from iotd.ops.loggers import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Notifier:

@@ -15,17 +15,16 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Literal
 
-import structlog
-
 from iotd.config.tree import Tree
 from iotd.config.values import Address
 from iotd.log.base import Log, Partition
 from iotd.model.errors import ShardError, ShardUnavailable
+from iotd.ops.loggers import get_logger
 from iotd.ops.tasks import together
 from iotd.shards.connection import Connection, shard_error
 from iotd.shards.watcher import Watcher
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 CONNECTIONS = 4
 """Checkpoints that may be waited for at once: WAITAOF blocks its connection until both nodes have fsynced, about a

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import structlog
 
 from iotd.config.values import Address
 from iotd.log.base import Partition
+from iotd.ops.loggers import get_logger
 from iotd.shards.catalogue import Catalogue
 from iotd.shards.connection import Connection
 from iotd.shards.repair import Repair
 from iotd.shards.series import Made
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _NEVER = -(2**61)
 """A newest time below this is that of a series without readings."""

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import structlog
 
 from iotd.config.tree import Tree
 from iotd.config.values import Address
 from iotd.model.batch import Times, Values
 from iotd.model.series import Series
+from iotd.ops.loggers import get_logger
 from iotd.shards.connection import Argument, shard_error
 from iotd.shards.link import Link
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 PAGE = 20_000
 """Samples in one reply at most: some 10 ms of a Redis, a few MB here."""

@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from iotd.config.tree import Redis
@@ -15,13 +14,14 @@ from iotd.log.base import Partition
 from iotd.model.batch import Numbers, Times, Values
 from iotd.model.errors import ShardError, ShardUnavailable
 from iotd.model.series import Series
+from iotd.ops.loggers import get_logger
 from iotd.shards.catalogue import Catalogue, Held
 from iotd.shards.connection import Connection, shard_error
 from iotd.shards.madd import Commands, Packer
 from iotd.shards.replies import Findings, all_good, examine
 from iotd.shards.series import make_series
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 READINGS = 16_384
 """Packed and sent at once: a few milliseconds of work, and 64 commands."""

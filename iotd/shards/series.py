@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from iotd.config.tree import Redis
 from iotd.model.batch import Numbers
 from iotd.model.series import Series
+from iotd.ops.loggers import get_logger
 from iotd.shards.catalogue import Catalogue
 from iotd.shards.connection import Connection, shard_error
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _AT_ONCE = 500
 """Commands in one round trip."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from iotd.config.topology import Shard
@@ -17,13 +16,14 @@ from iotd.config.values import Address
 from iotd.log.base import Depth, Log, Partition
 from iotd.model.batch import Batch, Times, Values
 from iotd.model.series import Series
+from iotd.ops.loggers import get_logger
 from iotd.ops.tasks import together
 from iotd.shards.catalogue import Catalogue, Held
 from iotd.shards.failovers import Failover, ShardingMetadata
 from iotd.shards.watcher import Watcher
 from iotd.shards.writer import Writer
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
-import structlog
 from prometheus_client import Histogram
 
 from iotd.config.tree import Tree
@@ -18,6 +17,7 @@ from iotd.log.base import Partition, Record
 from iotd.model.batch import Numbers, Times, Values
 from iotd.model.errors import ShardUnavailable
 from iotd.ops.histogram import write_latency
+from iotd.ops.loggers import get_logger
 from iotd.ops.outage import Outage
 from iotd.ops.tasks import together
 from iotd.ops.turns import turn
@@ -31,7 +31,7 @@ from iotd.shards.replies import all_good, examine
 from iotd.shards.series import Made
 from iotd.shards.window import Sent, Window
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _PAGE = READINGS * 20
 """Bytes of the log read at once."""

@@ -9,20 +9,19 @@ from contextlib import aclosing
 from time import monotonic
 from typing import Any, cast
 
-import structlog
-
 from iotd.config.topology import Shard
 from iotd.config.tree import Tree
 from iotd.config.values import Address
 from iotd.model.errors import IotdError, ShardMisconfigured
 from iotd.ops.backoff import Backoff
+from iotd.ops.loggers import get_logger
 from iotd.ops.outage import Outage
 from iotd.ops.tasks import Group, together
 from iotd.shards.connection import Connection
 from iotd.shards.election import Belief, Claim, NodeRole, elect
 from iotd.shards.sentinels import TROUBLE, AddressMap, SentinelClient, SentinelEvent
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _PROBE_TIMEOUT_S = 0.25
 _ASK_IN_DOUBT_S = 0.25

@@ -6,7 +6,6 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from iotd.config.tree import Tree
@@ -16,6 +15,7 @@ from iotd.model.batch import Batch, Times, Values
 from iotd.model.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
 from iotd.model.series import Series
 from iotd.ops.backoff import Backoff
+from iotd.ops.loggers import get_logger
 from iotd.ops.tasks import together
 from iotd.shards.catalogue import Catalogue, Held
 from iotd.shards.checkpoint import CONNECTIONS, Checkpoint
@@ -28,7 +28,7 @@ from iotd.shards.series import Made
 from iotd.shards.session import FailedOver, SeriesVanished, Session, Shared, WriterStats
 from iotd.shards.watcher import Watcher
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Writer:

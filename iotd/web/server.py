@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from importlib.resources import files
 
-import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -14,6 +13,7 @@ from iotd.config.topology import http_address
 from iotd.config.values import is_loopback
 from iotd.model.errors import IotdError
 from iotd.ops.control import to_json
+from iotd.ops.loggers import get_logger
 from iotd.web.guard import Guard
 from iotd.web.health import health
 from iotd.web.metrics import CONTENT_TYPE, Metrics
@@ -21,7 +21,7 @@ from iotd.web.state import Watched
 from iotd.web.status import StatusDocument
 from iotd.web.stream import Stream
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _LARGEST = 8_190
 """Bytes of a request's line, and of a header."""

@@ -400,13 +400,19 @@ async def test_the_blocking_system_streams_and_converts(
         await asyncio.to_thread(work)
 
 
-@pytest.mark.parametrize(("module", "brought"), [("iotd", []), ("iotd.cli.status", ["aiohttp", "pydantic", "redis"])])
+@pytest.mark.parametrize(
+    ("module", "brought"),
+    [
+        ("iotd", []),
+        ("iotd.cli.status", ["aiohttp", "pydantic", "redis"]),
+        ("iotd.daemon.process", ["aiohttp", "numpy", "pydantic", "redis"]),
+    ],
+)
 def test_what_is_asked_for_often_brings_no_more_than_it_needs(module: str, brought: list[str]) -> None:
     import subprocess
     import sys
 
-    code = (
-        f"import sys, {module}; print(sorted(m for m in ('numpy', 'redis', 'aiohttp', 'pydantic') if m in sys.modules))"
-    )
+    heavy = ("numpy", "redis", "aiohttp", "pydantic", "rich", "influxdb_client", "pcodec", "docker")
+    code = f"import sys, {module}; print(sorted(m for m in {heavy} if m in sys.modules))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said == f"{brought}\n"

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-import structlog
 
 from iotd.config import Tree
 from iotd.model.batch import Batch, Times
+from iotd.ops.loggers import get_logger
 from iotd.ops.turns import turn
 from iotd.sources.base import Intake
 from iotd.sources.clock import Clock
 from iotd.sources.simulator.schedule import Grid, Schedule
 from iotd.sources.simulator.signal import Signal, sensors
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _AT_ONCE = 16_384
 """Readings in one batch at most, when more is due than one tick: some milliseconds of the loop's time. Half of it would

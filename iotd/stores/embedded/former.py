@@ -13,14 +13,13 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import structlog
-
 from iotd.model.errors import ArchiveUnavailable
+from iotd.ops.loggers import get_logger
 from iotd.stores.embedded import takeover
 from iotd.stores.embedded.takeover import TakenOver
 from iotd.stores.embedded.writer import ArchiveWriter
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _PENDING = "pending_takeover"
 """In the new file's ``meta`` until all of the old one is in it."""

@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
-
 from iotd.config import Settings
 from iotd.model.aggregate import Aggregation
 from iotd.model.buckets import HOUR, Run
@@ -18,6 +16,7 @@ from iotd.model.errors import ArchiveMissing, ArchiveRefused, ArchiveRejected, A
 from iotd.model.selection import Selection
 from iotd.model.series import Series
 from iotd.ops.database import Database
+from iotd.ops.loggers import get_logger
 from iotd.stores.base import Found, Progress, Summary
 from iotd.stores.embedded import former
 from iotd.stores.embedded.block import total
@@ -26,7 +25,7 @@ from iotd.stores.embedded.tables import FILE
 from iotd.stores.embedded.writer import ArchiveWriter, Readings
 from iotd.stores.points import Points
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 T = TypeVar("T")
 

@@ -7,8 +7,6 @@ import gzip
 import json
 from collections.abc import Iterable, Sequence
 
-import structlog
-
 from iotd.config import Settings
 from iotd.config.topology import topology
 from iotd.config.values import is_loopback
@@ -17,6 +15,7 @@ from iotd.model.buckets import HOUR, Run
 from iotd.model.errors import ArchiveUnavailable, ConfigError
 from iotd.model.selection import Selection
 from iotd.model.series import Series
+from iotd.ops.loggers import get_logger
 from iotd.stores.base import Found, Summary
 from iotd.stores.influxdb.answers import query_error, refusal, write_error
 from iotd.stores.influxdb.flux import flux_any, flux_text, flux_time
@@ -25,7 +24,7 @@ from iotd.stores.influxdb.lines import lines, tag
 from iotd.stores.influxdb.tables import COLUMNS, Table, joined, tables
 from iotd.stores.points import Points
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _LARGEST_RESULT = 256 * 1024 * 1024
 """Bytes of an answer to a query."""
