@@ -38,7 +38,7 @@ async def test_a_full_disk_is_said_and_over_by_itself_and_nothing_is_lost(
         folder, system.settings.topology.redis_port, sensors={"interval": "50ms"}, archive={"interval": "1s"}
     )
     with small_disk(settings.state) as disk, running_daemon(settings) as daemon:
-        await daemon.running()
+        await daemon.serving()
         for location in settings.locations:
             await daemon.writes(location)
         with disk.full():

@@ -42,7 +42,7 @@ def served(redis_binaries: RedisBinaries, tmp_path_factory: pytest.TempPathFacto
 
 async def test_metrics_are_in_the_format_and_count_what_happens(served: tuple[System, Daemon]) -> None:
     system, daemon = served
-    await daemon.running()
+    await daemon.serving()
     await daemon.writes("salon")
     _, text, headers = await get(system.settings, "/metrics")
     assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
@@ -73,7 +73,7 @@ async def test_metrics_are_in_the_format_and_count_what_happens(served: tuple[Sy
 
 async def test_health_says_why(served: tuple[System, Daemon]) -> None:
     system, daemon = served
-    await daemon.running()
+    await daemon.serving()
     assert (await get(system.settings, "/livez"))[:2] == (200, "ok\n")
     code, text, _ = await get(system.settings, "/readyz")
     assert (code, json.loads(text)["reasons"]) == (200, [])
@@ -93,7 +93,7 @@ async def test_status_is_what_the_command_prints(served: tuple[System, Daemon]) 
 
 async def test_nothing_can_be_changed_and_no_other_name_is_answered_to(served: tuple[System, Daemon]) -> None:
     system, daemon = served
-    await daemon.running()
+    await daemon.serving()
     async with aiohttp.ClientSession(f"http://127.0.0.1:{system.settings.http.port}") as session:
         for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
             for path in ("/", "/metrics", "/status", "/reload", "/archive/now"):
@@ -146,7 +146,7 @@ async def undisturbed(system: System, daemon: Daemon) -> AsyncIterator[None]:
 @pytest.mark.parametrize("sent", MALFORMED.values(), ids=[name.replace(" ", "-") for name in MALFORMED])
 async def test_what_is_no_request_is_refused_or_cut_off(served: tuple[System, Daemon], sent: bytes) -> None:
     system, daemon = served
-    await daemon.running()
+    await daemon.serving()
     async with undisturbed(system, daemon):
         answer = await raw(system.settings, sent)  # which ends: the server closes in its time
         assert not answer.startswith(b"HTTP/1.1 200"), answer[:200]
@@ -156,7 +156,7 @@ async def test_what_is_no_request_is_refused_or_cut_off(served: tuple[System, Da
 
 async def test_a_request_that_comes_byte_by_byte_is_cut_off(served: tuple[System, Daemon]) -> None:
     system, daemon = served
-    await daemon.running()
+    await daemon.serving()
     async with undisturbed(system, daemon):
         reader, writer = await asyncio.open_connection("127.0.0.1", system.settings.http.port)
 
@@ -174,7 +174,7 @@ async def test_a_request_that_comes_byte_by_byte_is_cut_off(served: tuple[System
 
 async def test_a_thousand_connections_that_ask_nothing_keep_nobody_out(served: tuple[System, Daemon]) -> None:
     system, daemon = served
-    await daemon.running()
+    await daemon.serving()
     async with undisturbed(system, daemon):
         opened: list[asyncio.StreamWriter] = []
         for _ in range(1_000):
@@ -192,7 +192,7 @@ async def test_a_client_that_reads_nothing_is_let_go_and_the_others_get_their_ev
     served: tuple[System, Daemon],
 ) -> None:
     system, daemon = served
-    await daemon.running()
+    await daemon.serving()
     async with undisturbed(system, daemon):
         deaf = []
         for _ in range(8):
@@ -216,7 +216,7 @@ async def test_a_port_that_is_taken_costs_the_page_and_not_the_readings(
     served: tuple[System, Daemon], tmp_path: Path
 ) -> None:
     system, daemon = served
-    await daemon.running()
+    await daemon.serving()
     # another daemon, for the other half of the work, with the same port in its configuration
     settings = _second(system, tmp_path)
     with running_daemon(settings) as second:

@@ -32,7 +32,7 @@ async def watched(page: Page, system: System) -> None:
 async def test_the_page_follows_a_failover_without_anyone_touching_it(fresh_system: FreshSystem) -> None:
     system = fresh_system(("salon", "salle_de_bain"), sensors={"interval": "200ms"})
     with running_daemon(system.settings) as daemon:
-        await daemon.running()
+        await daemon.serving()
         await daemon.writes("salle_de_bain")
         async with chromium() as page:
             await watched(page, system)
@@ -90,7 +90,7 @@ async def test_the_page_fits_every_screen_reads_well_in_light_and_dark_and_works
 ) -> None:
     system = fresh_system(("salon", "salle_de_bain"), sensors={"interval": "200ms"})
     with running_daemon(system.settings) as daemon:
-        await daemon.running()
+        await daemon.serving()
         async with chromium() as page:
             await watched(page, system)
             for name, (width, height) in SCREENS.items():
@@ -151,7 +151,7 @@ async def test_a_room_of_ten_types_shows_each_as_its_row_says_and_fits_every_scr
     )
     http = system.settings.http
     with running_daemon(system.settings) as daemon:
-        await daemon.running()
+        await daemon.serving()
         async with chromium() as page:
             await page.open(f"http://{http.host}:{http.port}/")
             await page.becomes("document.querySelectorAll('.chart .mean[d]').length === 20")

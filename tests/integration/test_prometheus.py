@@ -91,7 +91,7 @@ async def test_it_scrapes_what_is_counted_and_an_alert_comes_and_goes(fresh_syst
     system = fresh_system(sensors={"interval": "100ms"})
     http = system.settings.http
     with running_daemon(system.settings) as daemon:
-        await daemon.running()
+        await daemon.serving()
         await daemon.writes("salon")
         folder = system.settings.state.parent / "prometheus"
         async with prometheus(folder, http.port + 1, f"{http.host}:{http.port}") as server:

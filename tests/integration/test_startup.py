@@ -40,7 +40,7 @@ async def test_a_missing_shard_is_waited_for_and_one_that_must_be_there_ends_the
 
     starting(missing="fail", shards={"salon": "wait"})
     with running_daemon(system.settings) as daemon:
-        await daemon.running()
+        await daemon.serving()
 
         async def said() -> bool:
             return bool(daemon.events("shard_missing"))

@@ -47,6 +47,16 @@ class Daemon:
 
         await until(answers, limit, "the daemon runs")
 
+    async def serving(self) -> None:
+        """Waits until its HTTP server listens too."""
+        await self.running()
+
+        async def listens() -> bool:
+            said = await self.status()
+            return said is not None and said["page"] is not None
+
+        await until(listens, 30, "the HTTP server listens")
+
     async def writes(self, location: str) -> None:
         """Waits until a shard takes new readings: more than when this was called."""
 
