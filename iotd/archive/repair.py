@@ -18,6 +18,7 @@ from iotd.archive.expected import clusters, found
 from iotd.archive.late import GAP_MS
 from iotd.archive.pages import Pages
 from iotd.archive.times import iso
+from iotd.model.arrays import distinct
 from iotd.model.batch import Batch, Times, Values
 from iotd.model.errors import ShardUnavailable
 from iotd.model.series import Series
@@ -132,7 +133,7 @@ class Repair:
         """Without the readings that a later one in the log replaces: its own turn comes."""
         numbers = {self._number(doubt): doubt for doubt in doubts}
         of_interest = np.array(sorted(numbers), np.int32)
-        moments = np.unique(np.concatenate([doubt.times for doubt in doubts]))
+        moments = distinct(np.concatenate([doubt.times for doubt in doubts]))
         replaced: dict[int, set[int]] = {}
         while records := await self._partition.read(upto, _READ):
             for record in records:

@@ -12,6 +12,7 @@ from iotd.log.frame import counted, partition_item, position_item, record_item, 
 from iotd.log.index import Place
 from iotd.log.segment import Segment
 from iotd.log.state import LogState
+from iotd.model.arrays import distinct
 from iotd.model.batch import Numbers
 from iotd.model.errors import IotdError, StateError, UsageError
 
@@ -51,7 +52,7 @@ class Active:
         inside = series < len(self._series)
         if inside.all() and self._series[series].all():
             return []
-        return [n for n in np.unique(series).tolist() if n >= len(self._series) or not self._series[n]]
+        return [n for n in distinct(series).tolist() if n >= len(self._series) or not self._series[n]]
 
     def due(self, state: LogState) -> list[bytes]:
         """Definitions that the next frame is to repeat."""

@@ -15,6 +15,7 @@ from iotd.log.index import Place
 from iotd.log.reader import Tables
 from iotd.log.segment import Bad, Segment, scan, segment_path
 from iotd.log.writer import Writer
+from iotd.model.arrays import distinct
 from iotd.model.errors import StateError
 
 _MANY = 16
@@ -144,7 +145,7 @@ class Compactor:
 
     def _write(self, chunk: Sequence[tuple[RecordItem, Append]], active: Active, moved: Moved) -> None:
         writer = self._writer
-        wanted = np.unique(np.concatenate([append.series for _, append in chunk]))
+        wanted = distinct(np.concatenate([append.series for _, append in chunk]))
         try:
             series = {n: writer.numbering.describe(n) for n in active.unknown(wanted)}
         except LookupError as e:

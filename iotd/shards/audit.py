@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from iotd.model.arrays import distinct
 from iotd.model.batch import Batch
 from iotd.model.series import Series
 from iotd.shards.reader import ShardReader
@@ -46,7 +47,7 @@ async def audit(reader: ShardReader, expected: Batch, series: Callable[[int], Se
         return Audit(0, 0, 0, None, 0.0)
     due = missing = strange = 0
     earliest: tuple[int, str] | None = None
-    for number in np.unique(expected.series).tolist():
+    for number in distinct(expected.series).tolist():
         mine = expected.take(expected.series == number)
         times, last = _last_of_each(mine.times)
         values = mine.values[last]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from iotd.config.tree import Redis
 from iotd.log.base import Partition
+from iotd.model.arrays import distinct
 from iotd.model.batch import Numbers, Times, Values
 from iotd.model.errors import ShardError, ShardUnavailable
 from iotd.model.series import Series
@@ -87,7 +88,7 @@ class Repair:
             commands = self._packer.pack(series[some], times[some], values[some])
             findings = await self._exchange(connection, commands)
             if findings.missing:
-                numbers = np.unique(commands.series[findings.missing]).tolist()
+                numbers = distinct(commands.series[findings.missing]).tolist()
                 await make_series(connection, map(self._catalogue.series, numbers), self._settings)
                 findings = await self._exchange(connection, commands)
             refused = findings.refused + [(place, "the key is not a TSDB key") for place in findings.missing]

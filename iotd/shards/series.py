@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iotd.config.tree import Redis
+from iotd.model.arrays import distinct
 from iotd.model.batch import Numbers
 from iotd.model.series import Series
 from iotd.ops.loggers import get_logger
@@ -69,7 +70,7 @@ class Made:
         if len(self._made) < self._size():
             self._made = np.append(self._made, np.zeros(self._size() - len(self._made), bool))
         made = self._made[series]
-        return np.zeros(0, np.int32) if made.all() else np.unique(series[~made])
+        return np.zeros(0, np.int32) if made.all() else distinct(series[~made])
 
     async def make(self, connection: Connection, numbers: Sequence[int]) -> int:
         """Makes these series; returns how many were not there.

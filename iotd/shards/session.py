@@ -14,6 +14,7 @@ from prometheus_client import Histogram
 from iotd.config.tree import Tree
 from iotd.config.values import Address
 from iotd.log.base import Partition, Record
+from iotd.model.arrays import distinct
 from iotd.model.batch import Numbers, Times, Values
 from iotd.model.errors import ShardUnavailable
 from iotd.ops.histogram import write_latency
@@ -241,7 +242,7 @@ class Session:
     async def _examine(self, sent: Sent, replies: list[Any]) -> None:
         commands = sent.commands
         findings = examine(commands, replies, self._side.address)
-        numbers: list[int] = np.unique(commands.series[findings.missing]).tolist()
+        numbers: list[int] = distinct(commands.series[findings.missing]).tolist()
         if freed := await self._freed(self._made.taken.intersection(numbers)):
             log.info("key_freed", shard=self._location, count=len(freed))
         if vanished := freed or [number for number in numbers if number not in self._made.taken]:

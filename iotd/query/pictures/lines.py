@@ -8,6 +8,7 @@ from datetime import tzinfo
 
 import numpy as np
 
+from iotd.model.arrays import distinct
 from iotd.model.batch import Times, Values
 from iotd.model.series import Series
 from iotd.query.join import Range, joined
@@ -163,7 +164,7 @@ def _broken(times: Times, values: Values, longest: int) -> tuple[Times, Values]:
 
 
 def _gaps(times: Times, start: int, longest: int) -> list[Range]:
-    at = np.unique(np.concatenate(([start], times)))
+    at = distinct(np.concatenate(([start], times)))
     return joined(Range(int(at[i]) + 1, int(at[i + 1]) - 1) for i in np.flatnonzero(np.diff(at) > longest))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from iotd.model.arrays import distinct
 from iotd.model.batch import Times, Values
 
 Salts = NDArray[np.uint64]
@@ -73,7 +74,7 @@ def borders(cells: Times) -> tuple[Times, NDArray[np.intp]]:
     low, high = (int(cells.min()), int(cells.max())) if len(cells) else (0, -1)
     if high - low < 2 * len(cells):
         return np.arange(low, high + 2), cells - low
-    marks = np.unique(np.concatenate((cells, cells + 1)))
+    marks = distinct(np.concatenate((cells, cells + 1)))
     return marks, np.searchsorted(marks, cells)
 
 

@@ -1,0 +1,28 @@
+"""Array helpers do what NumPy's do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iotd.model.arrays import distinct
+
+
+@given(st.lists(st.integers(-(2**31), 2**31 - 1)))
+def test_each_value_once_rising(values: list[int]) -> None:
+    assert distinct(np.array(values, np.int32)).tolist() == sorted(set(values))
+
+
+@given(st.lists(st.floats(allow_nan=False)))
+def test_doubles_too(values: list[float]) -> None:
+    assert distinct(np.array(values, np.float64)).tolist() == sorted(set(values))
+
+
+def test_it_loads_no_masked_arrays() -> None:
+    code = "import sys, numpy as np; from iotd.model.arrays import distinct; distinct(np.arange(3)); "
+    code += "print('numpy.ma' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
