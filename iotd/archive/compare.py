@@ -91,7 +91,7 @@ class Comparer:
 
         The first hour of a series is compared reading by reading, for retention takes some away meanwhile; so is the
         last one up to the watermark. What only the archive has counts as far back as it is written back into the
-        shard. A range that is known to be dirty is no gap: it is archived again in the next pass anyway.
+        shard. What the archive lacks in a range that is known to be dirty is no gap: the next pass archives it again.
 
         Raises:
             ShardError: the shard can't be asked.
@@ -140,7 +140,8 @@ class Comparer:
                         gap = await self._differing(series, first, stop, wanted[series])
                         gaps += [gap] if gap else []
         dirty += await self._dirty()
-        return Comparison(compared, [gap for gap in gaps if not _known(gap, dirty)])
+        # what only the archive has does not come back by archiving again
+        return Comparison(compared, [gap for gap in gaps if gap.surplus or not _known(gap, dirty)])
 
     async def _summaries(self, series: Series, first: int, last: int) -> dict[int, Summary]:
         """What the shard holds of a range, by the hour's start."""

@@ -373,6 +373,19 @@ async def test_verification_finds_what_only_the_archive_has_and_it_is_written_ba
     assert await rig.held(SERIES[2]) == await rig.held(SERIES[3]) == wanted(T0, 9000)
 
 
+async def test_what_only_the_archive_has_is_found_in_a_range_that_is_dirty_too(rig: FaultyRig) -> None:
+    await rig.load(T0, 9000)
+    async with rig.archiver() as archiver:
+        await archiver.cycle()
+        await verified(archiver)
+        rig.state.note_dirty([(SERIES[2], T0 + 1_200_000, T0 + 1_200_000)])  # a late reading, no pass after it
+        await rig.ask("TS.DEL", SERIES[2].key, T0 + 1_000_000, T0 + 1_499_000)
+        found = (await archiver.verify(deep=False, repair=False))["salon"].gaps
+        assert [(gap.sensor, gap.surplus) for gap in found] == [(SERIES[2].key, 500)]
+        assert (await archiver.verify(deep=False, repair=True))["salon"].gaps == []
+    assert await rig.held(SERIES[2]) == wanted(T0, 9000)
+
+
 async def test_with_restoring_off_what_only_the_archive_has_is_no_gap(make_rig: MakeRig) -> None:
     rig = make_rig(restore="0s")
     await rig.load(T0, 9000)
