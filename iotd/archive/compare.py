@@ -12,6 +12,7 @@ from iotd.archive.expected import found
 from iotd.archive.pages import Pages
 from iotd.archive.restore import Restorer
 from iotd.archive.state import ArchiveState, Dirty
+from iotd.model.arrays import among
 from iotd.model.selection import Selection
 from iotd.model.series import Series
 from iotd.shards.reader import ShardReader
@@ -157,11 +158,11 @@ class Comparer:
         held, held_values = await self._pages.held(series, first, last)
         refused = await asyncio.to_thread(self._state.rejected, self._store.identity, series, first, last)
         if refused:
-            taken = ~np.isin(held, list(refused))
+            taken = ~among(held, np.array(list(refused), np.int64))
             held, held_values = held[taken], held_values[taken]
-        both = int(np.isin(held, times).sum())
+        both = int(among(held, times).sum())
         differing = both - int(found(held, held_values, times, values).sum())
-        surplus = int((~np.isin(times, held) & (times >= wanted)).sum())
+        surplus = int((~among(times, held) & (times >= wanted)).sum())
         if both == len(held) and not differing and not surplus:
             return None
         return Gap(series.key, first, last, len(held), both, differing, surplus)

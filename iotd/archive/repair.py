@@ -18,7 +18,7 @@ from iotd.archive.expected import clusters, found
 from iotd.archive.late import GAP_MS
 from iotd.archive.pages import Pages
 from iotd.archive.times import iso
-from iotd.model.arrays import distinct
+from iotd.model.arrays import among, distinct
 from iotd.model.batch import Batch, Times, Values
 from iotd.model.errors import ShardUnavailable
 from iotd.model.series import Series
@@ -106,7 +106,7 @@ class Repair:
                 part = slice(*times.searchsorted((first, last + 1)))
                 held = await self._pages.held(doubt.series, first, last)
                 there[part] = found(times[part], values[part], *held)
-                altered += int((np.isin(times[part], held[0]) & ~there[part]).sum())
+                altered += int((among(times[part], held[0]) & ~there[part]).sum())
             if not there.all():
                 lost.append(Readings(doubt.series, times[~there], values[~there]))
         if self._partition.positions.acknowledged < upto:
@@ -137,14 +137,14 @@ class Repair:
         replaced: dict[int, set[int]] = {}
         while records := await self._partition.read(upto, _READ):
             for record in records:
-                which = np.isin(record.series, of_interest) & np.isin(record.times, moments)
+                which = among(record.series, of_interest) & among(record.times, moments)
                 for number, time in zip(record.series[which].tolist(), record.times[which].tolist(), strict=True):
                     replaced.setdefault(number, set()).add(time)
             upto = records[-1].sequence
         left = []
         for doubt in doubts:
             gone = replaced.get(self._number(doubt))
-            keep = ~np.isin(doubt.times, list(gone)) if gone else np.ones(len(doubt.times), bool)
+            keep = ~among(doubt.times, np.array(list(gone), np.int64)) if gone else np.ones(len(doubt.times), bool)
             if keep.any():
                 left.append(Readings(doubt.series, doubt.times[keep], doubt.values[keep]))
         return left

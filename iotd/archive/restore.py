@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-import numpy as np
-
 from iotd.archive.base import Catalogue, Shard
 from iotd.archive.pages import Pages
 from iotd.config import Settings
+from iotd.model.arrays import among
 from iotd.model.selection import Selection
 from iotd.model.series import Series
 from iotd.ops.loggers import get_logger
@@ -88,7 +87,7 @@ class Restorer:
                 times, values = await samples_of(self._store, task.series, first, task.last)
                 offered += len(times)
                 held, _ = await self._pages.held(task.series, first, task.last)
-                missing = ~np.isin(times, held)
+                missing = ~among(times, held)
                 times, values = times[missing][::-1], values[missing][::-1]
                 for start in range(0, len(times), _AT_ONCE):
                     part = slice(start, start + _AT_ONCE)

@@ -20,3 +20,14 @@ def distinct(values: NDArray[T]) -> NDArray[T]:
     first = np.ones(len(ordered), bool)
     first[1:] = ordered[1:] != ordered[:-1]
     return ordered[first]
+
+
+def among(values: NDArray[T], wanted: NDArray[T]) -> NDArray[np.bool_]:
+    """Which of ``values`` are among ``wanted``, both in any order; ``np.isin`` has the price of ``np.unique``."""
+    if not len(wanted):
+        return np.zeros(len(values), bool)
+    ordered = np.sort(wanted)
+    at = np.searchsorted(ordered, values)
+    at[at == len(ordered)] = 0
+    same: NDArray[np.bool_] = ordered[at] == values
+    return same

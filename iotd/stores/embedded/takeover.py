@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from iotd.model.arrays import among
 from iotd.model.batch import Times, Values
 from iotd.model.buckets import HOUR
 from iotd.model.errors import ArchiveRefused, ArchiveUnavailable
@@ -184,7 +185,7 @@ def _unreachable(db: sqlite3.Connection) -> int:
 def _verify(reader: ArchiveReader, series: Series, window: _Window) -> None:
     if len(window.times):
         found, _ = reader.samples(series, int(window.times[0]), int(window.times[-1]))
-        if not np.isin(window.times, found).all():
+        if not among(window.times, found).all():
             raise ArchiveRefused(f"{reader.database.path}: what was taken over of {series.key} can't be read there")
 
 
