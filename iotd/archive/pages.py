@@ -18,7 +18,7 @@ from iotd.model.series import Series
 from iotd.ops.turns import turn
 from iotd.shards.reader import ShardReader
 from iotd.stores.points import Points
-from iotd.wire.pairs import arrays
+from iotd.wire.pairs import each
 
 Samples = tuple[Times, Values]
 
@@ -53,8 +53,13 @@ class Move:
     count: int = 0
     doubtful: list[Samples] = field(default_factory=list)
 
+    def page(self, largest: int) -> int:
+        """How many samples to ask for at once: where the shard holds more than was expected, as many as may be."""
+        expected = len(self.expected[0])
+        return min(expected + _MORE, largest) if expected and not self.count else largest
+
     def compared(self, there: Samples, last: int) -> None:
-        """The shard gave these samples, and holds no others up to ``last``."""
+        """The shard gave these samples where some were expected, and holds no others up to ``last``."""
         times, values = self.expected
         if stop := int(times.searchsorted(last, "right")):
             part = times[:stop], values[:stop]
@@ -62,7 +67,6 @@ class Move:
             if not same.all():
                 self.doubtful.append((part[0][~same], part[1][~same]))
             self.expected = times[stop:], values[stop:]
-        self.count += len(there[0])
         self.after = last
 
 
@@ -84,22 +88,16 @@ class Pages:
             ShardError, ArchiveError: not now.
         """
         waiting = deque(moves)
-        begun: deque[Move] = deque()  # the shard holds more of them than was expected
-        while waiting or begun:
-            size = self._delivery.largest
-            if begun:
-                begun += await self._page(flow, [(begun.popleft(), size)])
-                continue
+        while waiting:
+            room = size = self._delivery.largest
             page: list[tuple[Move, int]] = []
-            room = size
             while waiting and len(page) < _AT_ONCE:
-                expected = len(waiting[0].expected[0])
-                count = min(expected + _MORE, size) if expected else size
+                count = waiting[0].page(size)
                 if page and count > room:
                     break
                 room -= count
                 page.append((waiting.popleft(), count))
-            begun += await self._page(flow, page)
+            waiting.extendleft(await self._page(flow, page))
 
     async def _page(self, flow: Flow, page: list[tuple[Move, int]]) -> list[Move]:
         """Moves at most so many samples of each; returns those of which there may be more."""
@@ -107,28 +105,30 @@ class Pages:
         more: list[Move] = []
         try:
             replies = await self._reader.pairs([(m.series, m.after, m.upto, count) for m, count in page])
-            there = await self._arrays(page, replies)
+            # what nothing is expected of is not parsed
+            compares = any(len(move.expected[0]) for move, _ in page)
+            there = await self._parsed(page, replies) if compares else [NOTHING] * len(page)
             for (move, count), (got, resp), samples in zip(page, replies, there, strict=True):
+                points = Points(move.series, resp, got)
                 full = got == count
-                move.compared(samples, int(samples[0][-1]) if full else move.upto)
+                move.compared(samples, points.last if full else move.upto)
+                move.count += got
                 if full and move.after < move.upto:
                     more.append(move)
                 if got:
                     used = got * POINT_BYTES
                     memory -= used  # the flow's from now on
-                    await flow.put(Points(move.series, resp, got), used, mark=move.mark and not move.doubtful)
+                    await flow.put(points, used, mark=move.mark and not move.doubtful)
         finally:
             flow.unused(memory)
         return more
 
-    async def _arrays(self, page: list[tuple[Move, int]], replies: list[tuple[int, bytes]]) -> list[Samples]:
+    async def _parsed(self, page: list[tuple[Move, int]], replies: list[tuple[int, bytes]]) -> list[Samples]:
         try:
-            times, values = await _parsed(b"".join([resp for _, resp in replies]), sum(got for got, _ in replies))
+            return await _parsed(replies)
         except ValueError as e:
             keys = page[0][0].series.key + (f" to {page[-1][0].series.key}" if len(page) > 1 else "")
             raise ShardError(f"{keys}: {e}") from None
-        ends = np.cumsum([got for got, _ in replies])[:-1]
-        return list(zip(np.split(times, ends), np.split(values, ends), strict=True))
 
     async def straight(self, flow: Flow, series: Series, times: Times, values: Values, *, mark: bool) -> None:
         """Hands readings of the log over to be archived, which the shard does not have.
@@ -160,7 +160,7 @@ class Pages:
             ((got, resp),) = await self._reader.pairs([(series, after, last, size)])
             if got:
                 try:
-                    pieces.append(await _parsed(resp, got))
+                    pieces += await _parsed([(got, resp)])
                 except ValueError as e:
                     raise ShardError(f"{series.key}: {e}") from None
                 after = int(pieces[-1][0][-1])
@@ -168,11 +168,12 @@ class Pages:
                 return joined(pieces)
 
 
-async def _parsed(resp: bytes, count: int) -> Samples:
+async def _parsed(replies: list[tuple[int, bytes]]) -> list[Samples]:
     """Raises ValueError."""
+    count = sum(got for got, _ in replies)
     if count > _FEW:
         await turn()
-    return arrays(resp) if count <= _SOME else await asyncio.to_thread(arrays, resp)
+    return each(replies) if count <= _SOME else await asyncio.to_thread(each, replies)
 
 
 def joined(pieces: list[Samples]) -> Samples:

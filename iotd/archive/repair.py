@@ -143,8 +143,8 @@ class Repair:
             upto = records[-1].sequence
         left = []
         for doubt in doubts:
-            gone = replaced.get(self._number(doubt))
-            keep = ~among(doubt.times, np.array(list(gone), np.int64)) if gone else np.ones(len(doubt.times), bool)
+            gone = np.array(list(replaced.get(self._number(doubt), ())), np.int64)
+            keep = ~among(doubt.times, gone)
             if keep.any():
                 left.append(Readings(doubt.series, doubt.times[keep], doubt.values[keep]))
         return left

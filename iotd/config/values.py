@@ -64,8 +64,7 @@ Duration = Annotated[
 
 def format_size(value: int) -> str:
     """Bytes as the shortest text that pydantic's ``ByteSize`` reads back: ``"20MiB"``, ``"1500B"``."""
-    for unit in ("TiB", "GiB", "MiB", "KiB"):
-        size = 1024 ** "BKMGT".index(unit[0])
+    for unit, size in (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
         if value and value % size == 0:
             return f"{value // size}{unit}"
     return f"{value}B"

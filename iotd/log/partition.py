@@ -43,7 +43,6 @@ class EmbeddedPartition:
         self._read = read
         self._truncate = truncate
         self._run: deque[Record] = deque()
-        self._memory = 0
         self._released = 0
         self._pending = 0
         positions.on_truncate = self._truncated
@@ -60,11 +59,6 @@ class EmbeddedPartition:
     def held(self) -> int:
         """Bytes that are not truncated, and those under way."""
         return self._index.size + self._pending
-
-    @property
-    def memory(self) -> int:
-        """Bytes of records in memory."""
-        return self._memory
 
     @property
     def empty(self) -> bool:
@@ -141,7 +135,6 @@ class EmbeddedPartition:
         while self._run and self._run[0].sequence <= upto:
             size += self._run.popleft().size
         if size:
-            self._memory -= size
             self._budget.give(size)
 
     # ── appending ──
@@ -165,7 +158,6 @@ class EmbeddedPartition:
         # memory holds one unbroken run; what does not fit is read from the files when its turn comes
         if (not self._run or self._run[-1].sequence == place.sequence - 1) and self._budget.take(size):
             self._run.append(Record(place.sequence, append.series, append.times, append.values))
-            self._memory += size
         self.positions.appended(place.sequence)
         return place.sequence
 

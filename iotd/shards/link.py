@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from iotd.config.tree import Redis
 from iotd.config.values import Address
 from iotd.model.batch import Times, Values
 from iotd.model.errors import ShardError
 from iotd.shards.connection import Argument, Connection, shard_error
-from iotd.wire.pairs import arrays as decode
+from iotd.wire.pairs import each
 
 _Call = Callable[[Connection, Sequence[Sequence[Argument]]], Awaitable[Sequence[Any]]]
 
@@ -67,8 +65,7 @@ class Link:
         """
         found: list[tuple[int, bytes]] = []
         for start in range(0, len(commands), _AT_ONCE):
-            replies = await self._retried(Connection.call_pairs, commands[start : start + _AT_ONCE], True)
-            found += [reply or (0, b"") for reply in replies]
+            found += await self._pairs(commands[start : start + _AT_ONCE])
         return found
 
     async def arrays(self, commands: Sequence[Sequence[Argument]]) -> list[tuple[Times, Values]]:
@@ -79,12 +76,12 @@ class Link:
         """
         found: list[tuple[Times, Values]] = []
         for start in range(0, len(commands), _AT_ONCE):
-            pairs = await self.pairs(commands[start : start + _AT_ONCE])
-            # all of them read at once: many series have little each
-            times, values = decode(b"".join(resp for _, resp in pairs))
-            ends = np.cumsum([count for count, _ in pairs])[:-1]
-            found += zip(np.split(times, ends), np.split(values, ends), strict=True)
+            found += each(await self._pairs(commands[start : start + _AT_ONCE]))
         return found
+
+    async def _pairs(self, commands: Sequence[Sequence[Argument]]) -> list[tuple[int, bytes]]:
+        replies = await self._retried(Connection.call_pairs, commands, True)
+        return [reply or (0, b"") for reply in replies]
 
     async def close(self) -> None:
         """Lets go of the connection."""

@@ -47,7 +47,7 @@ class Losses:
         """A node holds everything up to a sequence for certain; is that all that was durable before?"""
         positions = self._partition.positions
         truncated, durable = positions.truncated, positions.durable
-        if proven >= max(truncated, durable):
+        if proven >= durable:  # which never lies before what is truncated
             return
         effect = "all that the log has is written again"
         if proven < truncated:

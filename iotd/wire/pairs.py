@@ -7,7 +7,7 @@ same width at once. A reading is ``*2 :time +value``, each of the three a line, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +59,17 @@ def arrays(pairs: bytes) -> tuple[Times, Values]:
     for rows, some in _by_width(text, found.values, found.value_widths):
         values[rows] = _decimal(some)
     return times, values
+
+
+def each(replies: Sequence[tuple[int, bytes]]) -> list[tuple[Times, Values]]:
+    """The arrays of each reply, given how many pairs it has; all are read at once, for many series have little each.
+
+    Raises:
+        ValueError: a value is no number.
+    """
+    times, values = arrays(b"".join([pairs for _, pairs in replies]))
+    ends = np.cumsum([count for count, _ in replies])[:-1]
+    return list(zip(np.split(times, ends), np.split(values, ends), strict=True))
 
 
 def _by_width(text: NDArray[np.uint8], places: Places, widths: Places) -> Iterator[tuple[Places, _Texts]]:
