@@ -65,6 +65,7 @@ class Database:
         self._timeout = timeout
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        self._damage: tuple[int, int] | None = None
         self._lock = threading.RLock()
         self._thread: ThreadPoolExecutor | None = None
 
@@ -122,6 +123,7 @@ class Database:
             except (sqlite3.OperationalError, OSError) as e:
                 raise self._unavailable(f"{self.path}: {e}") from None
             except sqlite3.DatabaseError as e:
+                self._damage = self._file
                 self._close()  # what it keeps in memory may be as damaged
                 raise self._damaged(f"{self.path}: the file is damaged ({e})") from None
 
@@ -133,6 +135,11 @@ class Database:
             self._file = self._found()
             self.openings += 1
         return self._db
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the file that was found damaged is no longer the one that is there."""
+        return self._damage is not None and self._damage != self._found()
 
     def _found(self) -> tuple[int, int] | None:
         try:

@@ -136,7 +136,8 @@ class EmbeddedStore:
 
     def mended(self) -> bool:
         """See :meth:`iotd.stores.base.Store.mended`: whether a damaged file was moved away."""
-        return not self.path.exists()
+        # a write that was under way may have begun a new file since
+        return not self.path.exists() or (self._writer is not None and self._writer.database.replaced)
 
     async def close(self) -> None:
         """See :meth:`iotd.stores.base.Store.close`."""
