@@ -60,6 +60,15 @@ class Delivery:
         """What the store refused us for may be mended: the next one that asks tries at once."""
         self._until = monotonic()
 
+    async def started(self) -> str:
+        """Which run of the store's server it is; where that can't be told, the end of an outage begins another one.
+
+        Raises:
+            ArchiveUnavailable, ArchiveRefused: it can't be asked now.
+        """
+        started = await self.store.started()
+        return f"unknown, after {self.recoveries} outages" if started is None else started
+
     async def probe(self) -> None:
         """Finds out, with a batch of nothing, whether the store would take one; `outage` says it."""
         try:

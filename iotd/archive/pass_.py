@@ -53,6 +53,7 @@ class Pass:
         proven: readings of the log that are in the archive for certain.
         repaired: of those, how many the shard had lost or altered, and has again.
         expired: of those, how many were older than the shard's retention.
+        restarted: the store's server was started again since the last pass that came to its end.
     """
 
     new: int
@@ -60,6 +61,7 @@ class Pass:
     proven: int = 0
     repaired: int = 0
     expired: int = 0
+    restarted: bool = False
 
 
 @dataclass(slots=True)
@@ -67,6 +69,8 @@ class _Work:
     """A pass on its way."""
 
     epoch: int
+    started: str
+    """The run of the store's server, when it began."""
     marks: dict[Series, int]
     newest: dict[Series, int]
     """Of each series in the shard, ms."""
@@ -107,6 +111,8 @@ class LocationPass:
         self._budget = budget
         self._in_flight = settings.archive.in_flight
         self._retention = round(settings.redis.retention.total_seconds() * 1000)
+        self._started: str | None = None
+        self._restarted = False
         self._pages = Pages(reader, delivery)
         self._repair = Repair(reader, self._partition, catalogue, shard, self._pages, retention_ms=self._retention)
 
@@ -140,13 +146,15 @@ class LocationPass:
             ArchiveError: the archive does not take it now, or the state can't be written.
         """
         await self._recognise()
+        started = await self._delivery.started()
+        await self._recall(started)
         epoch, identity, positions = self._state.epoch, self._store.identity, self._partition.positions
         target = positions.acknowledged
         await self._late.reach(target)
         marks = await asyncio.to_thread(self._state.watermarks, identity, self.location)
         dirty = await asyncio.to_thread(self._state.dirty, identity, self.location)
         newest = {series: time for series, (time, _) in (await self._reader.latest()).items()}
-        work = _Work(epoch, marks, newest)
+        work = _Work(epoch, started, marks, newest)
         while positions.archived < target:
             records, upto = await self._chunk(positions.archived, target)
             await self._prove(work, records, upto)
@@ -154,7 +162,8 @@ class LocationPass:
         await self._others(work)
         if not work.new and not work.again and self._delivery.outage.reason is not None:
             await self._delivery.probe()  # nothing was written that would show that it is over
-        return Pass(work.new, work.again, work.proven, work.repaired, work.expired)
+        restarted, self._restarted = self._restarted, False
+        return Pass(work.new, work.again, work.proven, work.repaired, work.expired, restarted)
 
     # ── what the log has ──
 
@@ -208,7 +217,7 @@ class LocationPass:
                 for doubt in mended.wanted:
                     await self._pages.straight(flow, doubt.series, doubt.times, doubt.values, mark=False)
                 work.repaired += mended.repaired
-        proven = Proven(self._log.epoch, upto)
+        proven = Proven(self._log.epoch, upto, work.started)
         identity = self._store.identity
         await asyncio.to_thread(
             self._state.prove, identity, self._log.id, self.location, proven, marks, epoch=work.epoch
@@ -299,3 +308,21 @@ class LocationPass:
                 store=self._store.identity,
                 effect="all that the shards hold is archived again; what only the former one held is gone",
             )
+
+    async def _recall(self, started: str) -> None:
+        """Goes back to where the log begins, when another run of the store's server acknowledged what lies there."""
+        proven, _ = await asyncio.to_thread(self._known)
+        if proven is not None and proven.started == started:
+            return
+        positions, before = self._partition.positions, self._partition.depth("archived").readings
+        positions.rewind_archived(0)
+        if proven is not None and started != self._started:
+            self._restarted = True
+            log.info(
+                "archive_started_again",
+                shard=self.location,
+                store=self._store.identity,
+                again=self._partition.depth("archived").readings - before,
+                effect="what it had acknowledged is archived again as far as the log keeps it, and verified",
+            )
+        self._started = started

@@ -112,6 +112,7 @@ class LocationArchive:
             Comparer(comparing, Pages(comparing, delivery), self._store, state, self.restorer),
             state,
             self.restorer,
+            store=self._store.identity,
             archive=self._pass,
             interval_s=self._settings.verify_interval.total_seconds(),
         )
@@ -173,7 +174,7 @@ class LocationArchive:
                 backoff.reset()
                 self._note_well(done)
                 _settle(waiting, done)
-                self.verifier.passed()
+                self.verifier.passed(at_once=done.restarted)
                 pause = max(0.0, self._settings.interval.total_seconds() - (monotonic() - began))
             await self._wait(pause, recoveries, early=not backoff.failures)
 

@@ -27,10 +27,15 @@ class Dirty:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """Up to which sequence of a log, in which of its epochs, all readings of a location were found in the store."""
+    """Up to which sequence of a log, in which of its epochs, all readings of a location were found in the store.
+
+    Attributes:
+        started: the run of the store's server that acknowledged the last of them.
+    """
 
     epoch: str
     sequence: int
+    started: str
 
 
 class ArchiveState(StateFile):
@@ -55,7 +60,7 @@ class ArchiveState(StateFile):
             db.execute("INSERT OR REPLACE INTO incarnations VALUES (?, ?)", (store, incarnation))
             if known is None:
                 return False
-            for table in ("watermarks", "dirty_ranges", "rejected", "pending", "proven"):
+            for table in ("watermarks", "dirty_ranges", "rejected", "pending", "proofs"):
                 db.execute(f"DELETE FROM {table} WHERE sink = ?", (store,))
             self.epoch += 1
             return True
@@ -149,7 +154,8 @@ class ArchiveState(StateFile):
         """How far a log was proven of a location; None when nothing of it is known to be."""
         row = self.do(
             lambda db: db.execute(
-                "SELECT epoch, sequence FROM proven WHERE sink = ? AND log = ? AND location = ?", (store, log, location)
+                "SELECT epoch, sequence, started FROM proofs WHERE sink = ? AND log = ? AND location = ?",
+                (store, log, location),
             ).fetchone()
         )
         return Proven(*row) if row else None
@@ -165,10 +171,14 @@ class ArchiveState(StateFile):
 
         def change(db: sqlite3.Connection) -> None:
             _move(db, store, marks)
-            row = (store, log, location, proven.epoch, proven.sequence)
-            db.execute("INSERT OR REPLACE INTO proven VALUES (?, ?, ?, ?, ?)", row)
+            row = (store, log, location, proven.epoch, proven.sequence, proven.started)
+            db.execute("INSERT OR REPLACE INTO proofs VALUES (?, ?, ?, ?, ?, ?)", row)
 
         self.do(change, epoch)
+
+    def doubt(self, store: str, location: str) -> None:
+        """The store has lost some of what it had acknowledged: what the log still has is proven anew."""
+        self.do(lambda db: db.execute("DELETE FROM proofs WHERE sink = ? AND location = ?", (store, location)))
 
 
 def _move(db: sqlite3.Connection, store: str, marks: Mapping[Series, int]) -> None:

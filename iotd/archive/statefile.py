@@ -35,12 +35,13 @@ CREATE TABLE IF NOT EXISTS dirty_ranges (
     last INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS dirty_by_series ON dirty_ranges (sink, key, first);
-CREATE TABLE IF NOT EXISTS proven (        -- up to where a log's readings of a location were found in the store
+CREATE TABLE IF NOT EXISTS proofs (        -- up to where a log's readings of a location were found in the store
     sink TEXT NOT NULL,
     log TEXT NOT NULL,
     location TEXT NOT NULL,
     epoch TEXT NOT NULL,
     sequence INTEGER NOT NULL,
+    started TEXT NOT NULL,                 -- the run of the store's server that acknowledged them
     PRIMARY KEY (sink, log, location)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS rejected (      -- points that are in the dead-letter file: the archive will not have them

@@ -32,11 +32,13 @@ class Verifier:
         state: ArchiveState,
         restorer: Restorer,
         *,
+        store: str,
         archive: Callable[[], Awaitable[object]],
         interval_s: float,
     ) -> None:
         """
         Args:
+            store: its identity.
             archive: archives what is noted as dirty, and writes back what there is to be written back.
         """
         self.location = location
@@ -44,6 +46,7 @@ class Verifier:
         self.outage = Outage()
         self._comparer = comparer
         self._state = state
+        self._store = store
         self._restorer = restorer
         self._archive = archive
         self._interval_s = interval_s
@@ -58,8 +61,10 @@ class Verifier:
             if monotonic() - self._at >= self._interval_s:
                 await self._try()
 
-    def passed(self) -> None:
-        """A pass has come to its end: there is something to be compared."""
+    def passed(self, *, at_once: bool = False) -> None:
+        """A pass has come to its end: there is something to be compared, when it is time or ``at_once``."""
+        if at_once:
+            self._at = -float("inf")
         self._passed.set()
 
     async def verify(self, *, deep: bool, repair: bool) -> Comparison:
@@ -79,6 +84,8 @@ class Verifier:
             )
             dirty = [(Series.from_key(gap.sensor), gap.first, gap.last) for gap in comparison.gaps if _lacks(gap)]
             await asyncio.to_thread(self._state.note_dirty, dirty)
+            if dirty:
+                await asyncio.to_thread(self._state.doubt, self._store, self.location)
             for series, ranges in restorable(comparison.gaps).items():
                 for first, last in ranges:
                     self._restorer.add(series, first, last)

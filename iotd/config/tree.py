@@ -213,6 +213,9 @@ class Log(Section):
     """Per location: a log that is full makes its sources wait, and never another location's."""
     segment: Annotated[Size, Field(ge=64 * 1024)] = ByteSize(8 * 1024**2)
     """Size of one file of it; what is archived is removed a file at a time."""
+    keep: Duration = timedelta(hours=1)
+    """How long readings stay in it after shard and archive have them, in at most a 32nd of the limit: an archive
+    that was started again may have lost what it had acknowledged."""
     memory: Size = ByteSize(20 * 1024**2)
     """One budget for the whole process: readings on their way into shards and archive. What does not fit is read from
     the disk."""

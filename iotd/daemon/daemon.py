@@ -129,6 +129,7 @@ class Daemon:
             budget=budget,
             limit=settings.log.limit,
             required=required_positions(settings),
+            keep_s=settings.log.keep.total_seconds(),
             segment_size=settings.log.segment,
         )
         life.push_async_callback(durable.close)

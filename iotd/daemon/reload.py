@@ -129,7 +129,11 @@ class Reloader:
     def _limit(self, settings: Settings) -> None:
         runtime = self._runtime
         runtime.budget.resize(settings.log.memory)
-        runtime.log.reconfigure(limit=settings.log.limit, required=required_positions(settings))
+        runtime.log.reconfigure(
+            limit=settings.log.limit,
+            required=required_positions(settings),
+            keep_s=settings.log.keep.total_seconds(),
+        )
         runtime.intake.limits = limits_of(settings)
         accumulator = runtime.intake.accumulator
         accumulator.linger_s = settings.intake.linger.total_seconds()

@@ -80,12 +80,14 @@ class EmbeddedLog:
         budget: Budget,
         limit: int,
         required: Iterable[Position] = ("durable", "archived"),
+        keep_s: float = 0,
         segment_size: int = SEGMENT_SIZE,
         disk: Disk | None = None,
     ) -> None:
         """Opens or makes the log; call it with the event loop running. Blocking.
 
-        ``limit`` is in bytes and a partition's: at it ``room`` waits. Truncation waits for the positions ``required``.
+        ``limit`` is in bytes and a partition's: at it ``room`` waits. Truncation waits for the positions ``required``,
+        and ``keep_s`` seconds more, for as much as takes a small part of the limit.
 
         Raises:
             StateError: the folder cannot be used.
@@ -94,6 +96,7 @@ class EmbeddedLog:
         self.folder = folder
         self.budget = budget
         self._limit = limit
+        self._keep_s = keep_s
         self._required = frozenset(required)
         self._loop = asyncio.get_running_loop()
         self._committer = Committer(self._core, self._committed)
@@ -139,7 +142,7 @@ class EmbeddedLog:
             found = self._partitions[name] = EmbeddedPartition(
                 name, core, self.budget, positions, read=self._read, truncate=self._committer.truncate
             )
-            found.limit = self._limit
+            found.reconfigure(limit=self._limit, keep_s=self._keep_s)
         return found
 
     def source_position(self, source: str) -> bytes | None:
@@ -148,14 +151,14 @@ class EmbeddedLog:
     def position_of(self, partition: str, epoch: str, sequence: int) -> int | None:
         return self._core.position_of(partition, epoch, sequence, self.partition(partition).end)
 
-    def reconfigure(self, *, limit: int, required: Iterable[Position]) -> None:
-        """Goes by another limit, and other required positions, from now on."""
+    def reconfigure(self, *, limit: int, required: Iterable[Position], keep_s: float) -> None:
+        """Goes by another limit, other required positions and another time to keep, from now on."""
         self._limit = limit
+        self._keep_s = keep_s
         self._required = frozenset(required)
         for partition in self._partitions.values():
-            partition.limit = limit
             partition.positions.require(self._required)
-            partition.positions.notify()
+            partition.reconfigure(limit=limit, keep_s=keep_s)
 
     # ── appending ──
 

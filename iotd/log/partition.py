@@ -11,6 +11,7 @@ from iotd.log.base import Append, Depth, Record, record_size
 from iotd.log.budget import Budget
 from iotd.log.core import Core
 from iotd.log.index import Place
+from iotd.log.keep import Keep
 from iotd.log.positions import Positions
 from iotd.log.reader import Outcome
 
@@ -35,10 +36,10 @@ class EmbeddedPartition:
         """``read`` reads places in another thread; ``truncate`` passes on what is truncated."""
         self.name = name
         self.positions = positions
-        self.limit = 0
         self._core = core
         self._index = core.index(name)
         self._index.truncate(positions.truncated)
+        self._keep = Keep(self._index)
         self._budget = budget
         self._read = read
         self._truncate = truncate
@@ -46,6 +47,14 @@ class EmbeddedPartition:
         self._released = 0
         self._pending = 0
         positions.on_truncate = self._truncated
+        positions.keep = self._keep.until
+
+    def reconfigure(self, *, limit: int, keep_s: float) -> None:
+        """Goes by another limit (bytes), and keeps for so long what nobody needs any more, from now on."""
+        self._keep.limit = limit
+        self._keep.seconds = keep_s
+        self.positions.settle()
+        self.positions.notify()
 
     @property
     def begin(self) -> int:
@@ -67,14 +76,14 @@ class EmbeddedPartition:
 
     @property
     def full(self) -> bool:
-        return self.held >= self.limit
+        return self.held >= self._keep.limit
 
     def depth(self, position: str) -> Depth:
         return self._index.beyond(self.positions.of(position))
 
     async def room(self, share: float) -> None:
         """See :meth:`iotd.log.base.Log.room`."""
-        while self.held >= self.limit * share:
+        while self.held >= self._keep.limit * share:
             await self.positions.changed()
 
     # ── reading ──

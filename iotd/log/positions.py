@@ -61,7 +61,7 @@ class Positions:
     ``end``           appended: it is on disk
     ``acknowledged``  the master has answered; back where a new master holds less
     ``durable``       master and replica have it on disk; back likewise
-    ``archived``      the archive was compared with it
+    ``archived``      the archive was compared with it; back where the archive may have lost it since
     ``truncated``     the log no longer has it
     """
 
@@ -73,6 +73,8 @@ class Positions:
         self.truncated = truncated
         self.on_truncate: Callable[[], None] = lambda: None
         """Called when ``truncated`` has moved."""
+        self.keep: Callable[[int], int] = lambda passed: passed
+        """Up to where it may, of what all required positions have passed; see :class:`iotd.log.keep.Keep`."""
         self._at: dict[Position, int] = dict.fromkeys(_NAMES, truncated)
         self._since: dict[Position, float] = dict.fromkeys(_NAMES, monotonic())
         self._pins: set[Pin] = set()
@@ -139,8 +141,15 @@ class Positions:
 
     def rewind(self, acknowledged: int) -> None:
         """A master holds less: ``acknowledged`` and ``durable`` go back to a sequence, never below ``truncated``."""
-        floor = max(acknowledged, self.truncated)
-        for name in ("acknowledged", "durable"):
+        self._back(("acknowledged", "durable"), acknowledged)
+
+    def rewind_archived(self, sequence: int) -> None:
+        """The archive may hold less: ``archived`` goes back to a sequence, never below ``truncated``."""
+        self._back(("archived",), sequence)
+
+    def _back(self, names: Iterable[Position], sequence: int) -> None:
+        floor = max(sequence, self.truncated)
+        for name in names:
             if self._at[name] > floor:
                 self._at[name] = floor
                 self._since[name] = monotonic()
@@ -200,8 +209,8 @@ class Positions:
         self._truncate(self.end)
 
     def settle(self) -> None:
-        """Truncates as far as positions and pins allow."""
-        floor = min(self._at[name] for name in self._required)
+        """Truncates as far as positions, pins and what is kept allow."""
+        floor = self.keep(min(self._at[name] for name in self._required))
         self._truncate(min([floor, *(pin.sequence for pin in self._pins)]))
 
     def _truncate(self, sequence: int) -> None:

@@ -110,6 +110,16 @@ class Store(Protocol):
             ArchiveUnavailable, ArchiveRefused: it can't be asked now.
         """
 
+    async def started(self) -> str | None:
+        """Which run of the store's server this is: what one run acknowledged, the next may have lost.
+
+        InfluxDB 2.7 did, after its disk had been full (see :mod:`iotd.log.keep`). An empty text where a restart can
+        cost nothing; None when the run can't be told: then the end of each outage counts as a restart.
+
+        Raises:
+            ArchiveUnavailable, ArchiveRefused: it can't be asked now.
+        """
+
     def mended(self) -> bool:
         """Whether what it was refused for may have been mended since, so that trying again is worth it."""
 

@@ -72,6 +72,9 @@ class MemoryStore:
     async def incarnation(self) -> str | None:
         return self._incarnation
 
+    async def started(self) -> str | None:
+        return ""
+
     def mended(self) -> bool:
         return False
 

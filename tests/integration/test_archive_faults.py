@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
@@ -17,7 +19,8 @@ from iotd.sources.simulator.source import Span
 from iotd.stack.binaries import RedisBinaries
 from iotd.stores.influxdb.store import InfluxStore
 from tests.servers.archives import InfluxWitness
-from tests.servers.archiving import HOUR, SERIES, T0, Rig, held, verified, wanted
+from tests.servers.archiving import HOUR, LIMIT, SERIES, T0, Rig, held, verified, wanted
+from tests.servers.disk import Disk
 from tests.servers.influxdb import InfluxServer, running_influxdb
 from tests.servers.influxproxy import (
     QUERY,
@@ -31,6 +34,7 @@ from tests.servers.influxproxy import (
     Mute,
     running_proxy,
 )
+from tests.servers.needs import lacking
 from tests.servers.ports import port_block
 from tests.servers.system import System, make_settings, start_system, stop_system, until
 
@@ -405,3 +409,88 @@ async def test_an_influxd_that_is_killed_or_hangs_loses_nothing_and_is_written_t
                     await mending
                 await archived(archiver)
         await rig.all_there(count=2 * COUNT)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Disk]:
+    """Where the influxd of :func:`influxdb_on_it` keeps everything."""
+    try:
+        disk = Disk(tmp_path / "influxdb" / "state" / "nodes" / "influxdb", megabytes=200)
+    except OSError as e:
+        lacking("lab", f"a small file system can't be mounted: {e}")
+    yield disk
+    disk.unmount()
+
+
+@pytest.fixture
+def influxdb_on_it(small_disk: Disk, tmp_path: Path) -> Iterator[InfluxServer]:
+    with running_influxdb(tmp_path / "influxdb") as server:
+        yield server
+
+
+async def too_much(rig: ProxiedRig) -> None:
+    """Sends InfluxDB a write for which it has no room: an entry of its write-ahead log is written in part."""
+    lines = "\n".join(f"filler value={random.random()} {T0 + n}" for n in range(5000))
+    where = {"org": rig.influx.org, "bucket": rig.bucket, "precision": "ms"}
+    headers = {"Authorization": f"Token {rig.influx.token}"}
+    async with (
+        aiohttp.ClientSession(rig.influx.url, headers=headers) as session,
+        session.post("/api/v2/write", params=where, data=lines) as response,
+    ):
+        assert response.status == 500, await response.text()
+
+
+async def about_to_lose(rig: ProxiedRig, archiver: Archiver, disk: Disk) -> None:
+    """Archives 600 readings of each series, of which InfluxDB is going to lose the second half when it starts again."""
+    await rig.load(T0, 300)
+    await archived(archiver)
+    with disk.full():
+        await too_much(rig)
+    rig.influx.kill()
+    await rig.influx.start()
+    await rig.load(T0 + 300_000, 300)
+    await archived(archiver)
+    assert rig.partition.positions.archived == rig.partition.end
+    await rig.all_there(count=600)
+
+
+async def loses(rig: ProxiedRig) -> None:
+    """InfluxDB starts again, and has lost what it had acknowledged."""
+    rig.influx.kill()
+    await rig.influx.start()
+    assert await held(rig.seen, SERIES[0], ALL) == wanted(T0, 300)
+
+
+async def test_what_influxdb_acknowledged_and_lost_at_its_next_start_is_archived_again_though_the_shard_lost_it_too(
+    make_rig: MakeRig, influxdb_on_it: InfluxServer, small_disk: Disk
+) -> None:
+    rig = await make_rig(influxdb_on_it)
+    rig.log.reconfigure(limit=LIMIT, required=["durable", "archived"], keep_s=3600)
+    with capture_logs() as logs:
+        async with rig.archiver() as archiver:
+            await about_to_lose(rig, archiver, small_disk)
+            await rig.empty()
+            await loses(rig)
+            await archived(archiver)
+            await rig.all_there(count=600)
+            for series in SERIES:
+                assert await rig.held(series) == wanted(T0, 600)
+    told = [line["again"] for line in logs if line["event"] == "archive_started_again"]
+    assert told == [300 * len(SERIES), 600 * len(SERIES)]
+
+
+async def test_what_influxdb_lost_and_the_log_no_longer_has_is_found_in_the_shard_as_soon_as_it_has_started_again(
+    make_rig: MakeRig, influxdb_on_it: InfluxServer, small_disk: Disk
+) -> None:
+    rig = await make_rig(influxdb_on_it)
+    async with rig.archiver() as archiver:
+        await about_to_lose(rig, archiver, small_disk)
+        assert rig.partition.empty
+        await loses(rig)
+        await archived(archiver)  # the next verification that is due by itself would be in an hour
+
+        async def repaired() -> bool:
+            return (archiver.status.locations["salon"].repaired or 0) > 0
+
+        await until(repaired, 30, "shard and archive were compared")
+        await rig.all_there(count=600)

@@ -502,7 +502,7 @@ async def test_a_point_that_is_refused_for_good_goes_to_the_dead_letters_and_the
 
 async def test_without_a_store_there_is_nothing_to_do(make_rig: MakeRig) -> None:
     rig = make_rig()
-    rig.log.reconfigure(limit=2**20, required=["durable"])
+    rig.log.reconfigure(limit=2**20, required=["durable"], keep_s=0)
     store, rig.store = rig.store, None  # type: ignore[assignment]
     async with rig.archiver() as archiver:
         assert archiver.status.store is None

@@ -16,6 +16,7 @@ import psutil
 
 from iotd.config import Settings, load
 from iotd.config.topology import Node, Topology
+from iotd.model.errors import ShardUnavailable
 from iotd.shards.connection import Connection
 from iotd.shards.sentinels import AddressMap
 from iotd.stack import Stack
@@ -82,7 +83,11 @@ class System:
 
     async def says_master(self, name: str) -> bool:
         """Whether the node itself says that it is a master."""
-        return bool((await self.ask(name, "ROLE"))[0] == b"master")
+        try:
+            role = await self.ask(name, "ROLE")
+        except ShardUnavailable:
+            role = await self.ask(name, "ROLE")  # a Sentinel that promotes it cuts all its connections
+        return bool(role[0] == b"master")
 
     async def master(self, location: str) -> Node:
         """The node that the location's first Sentinel names as master."""

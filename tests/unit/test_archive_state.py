@@ -103,8 +103,8 @@ def test_a_store_that_was_made_anew_has_nothing_and_what_was_read_for_the_old_on
     state.move("a", {SALON: 5})
     state.note_dirty([(SALON, 1, 2)])
     epoch = state.epoch
-    state.prove("a", "log", "salon", Proven("0-x", 7), {SALON: 7}, epoch=epoch)
-    assert state.proven("a", "log", "salon") == Proven("0-x", 7)
+    state.prove("a", "log", "salon", Proven("0-x", 7, "monday"), {SALON: 7}, epoch=epoch)
+    assert state.proven("a", "log", "salon") == Proven("0-x", 7, "monday")
     assert not state.incarnate("a", "first")
     assert state.incarnate("a", "second")
     assert state.watermarks("a", "salon") == {}
@@ -113,7 +113,7 @@ def test_a_store_that_was_made_anew_has_nothing_and_what_was_read_for_the_old_on
     with pytest.raises(ArchiveUnavailable, match="begun anew"):
         state.move("a", {SALON: 6}, epoch)
     with pytest.raises(ArchiveUnavailable, match="begun anew"):
-        state.prove("a", "log", "salon", Proven("0-x", 8), {SALON: 8}, epoch=epoch)
+        state.prove("a", "log", "salon", Proven("0-x", 8, "monday"), {SALON: 8}, epoch=epoch)
     assert state.watermarks("a", "salon") == {}
     state.close()
 

@@ -134,6 +134,11 @@ class EmbeddedStore:
             return await self._write(lambda writer: writer.incarnation())
         return await self._read(lambda reader, _: reader.incarnation())
 
+    async def started(self) -> str | None:
+        """See :meth:`iotd.stores.base.Store.started`: nothing depends on it, a transaction is whole on disk or not at
+        all."""
+        return ""
+
     def mended(self) -> bool:
         """See :meth:`iotd.stores.base.Store.mended`: whether a damaged file was moved away."""
         # a write that was under way may have begun a new file since

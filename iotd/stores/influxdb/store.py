@@ -212,6 +212,14 @@ class InfluxStore:
         except (TypeError, KeyError, IndexError):
             return None
 
+    async def started(self) -> str | None:
+        """See :meth:`iotd.stores.base.Store.started`: since when the server runs, by ``/ready``."""
+        answer = await self._http.ask("GET", "/ready")
+        if answer.status >= 500:
+            raise ArchiveUnavailable(f"{self._http.url} answered {answer.status}: {answer.said}")
+        said = answer.json
+        return said.get("started") if answer.status == 200 and isinstance(said, dict) else None
+
     def mended(self) -> bool:
         """See :meth:`iotd.stores.base.Store.mended`: whether the token's file has changed."""
         return self._http.token_changed
