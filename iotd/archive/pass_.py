@@ -25,14 +25,12 @@ from iotd.archive.flow import Flow
 from iotd.archive.late import GAP_MS, LateScanner
 from iotd.archive.pages import Move, Pages, joined
 from iotd.archive.repair import Readings, Repair
+from iotd.archive.standing import Standing
 from iotd.archive.state import ArchiveState, Dirty, Proven
 from iotd.config import Settings
 from iotd.log.budget import Budget
 from iotd.model.series import Series
-from iotd.ops.loggers import get_logger
 from iotd.shards.reader import ShardReader
-
-log = get_logger(__name__)
 
 CHUNK = 131_072
 """Readings of the log that are held at once: some 10 MB with what their comparison takes."""
@@ -111,8 +109,7 @@ class LocationPass:
         self._budget = budget
         self._in_flight = settings.archive.in_flight
         self._retention = round(settings.redis.retention.total_seconds() * 1000)
-        self._started: str | None = None
-        self._restarted = False
+        self._standing = Standing(self.location, log, delivery, state)
         self._pages = Pages(reader, delivery)
         self._repair = Repair(reader, self._partition, catalogue, shard, self._pages, retention_ms=self._retention)
 
@@ -122,21 +119,9 @@ class LocationPass:
         Raises:
             ArchiveUnavailable: the state can't be read.
         """
-        proven, marks = await asyncio.to_thread(self._known)
-        upto = self._partition.positions.archived
-        if proven is not None:
-            known = self._log.position_of(self.location, proven.epoch, proven.sequence)
-            if known is not None:
-                self._partition.positions.advance("archived", known)
-                upto = self._partition.positions.archived
-        self._late.begin(upto, marks)
-
-    def _known(self) -> tuple[Proven | None, dict[Series, int]]:
-        identity = self._store.identity
-        return (
-            self._state.proven(identity, self._log.id, self.location),
-            self._state.watermarks(identity, self.location),
-        )
+        await self._standing.begin()
+        marks = await asyncio.to_thread(self._state.watermarks, self._store.identity, self.location)
+        self._late.begin(self._partition.positions.archived, marks)
 
     async def run(self) -> Pass:
         """One pass.
@@ -145,9 +130,7 @@ class LocationPass:
             ShardError: the shard can't be asked, or was taken up anew meanwhile.
             ArchiveError: the archive does not take it now, or the state can't be written.
         """
-        await self._recognise()
-        started = await self._delivery.started()
-        await self._recall(started)
+        started = await self._standing.check()
         epoch, identity, positions = self._state.epoch, self._store.identity, self._partition.positions
         target = positions.acknowledged
         await self._late.reach(target)
@@ -162,7 +145,7 @@ class LocationPass:
         await self._others(work)
         if not work.new and not work.again and self._delivery.outage.reason is not None:
             await self._delivery.probe()  # nothing was written that would show that it is over
-        restarted, self._restarted = self._restarted, False
+        restarted = self._standing.restarted()
         return Pass(work.new, work.again, work.proven, work.repaired, work.expired, restarted)
 
     # ── what the log has ──
@@ -217,11 +200,8 @@ class LocationPass:
                 for doubt in mended.wanted:
                     await self._pages.straight(flow, doubt.series, doubt.times, doubt.values, mark=False)
                 work.repaired += mended.repaired
-        proven = Proven(self._log.epoch, upto, work.started)
-        identity = self._store.identity
-        await asyncio.to_thread(
-            self._state.prove, identity, self._log.id, self.location, proven, marks, epoch=work.epoch
-        )
+        store, proven = self._store.identity, Proven(self._log.epoch, upto, work.started)
+        await asyncio.to_thread(self._state.prove, store, self._log.id, self.location, proven, marks, epoch=work.epoch)
         work.marks.update(marks)
         self._late.passed(marks)
         work.proven += len(expected)
@@ -297,32 +277,3 @@ class LocationPass:
 
     def _flow(self, work: _Work) -> Flow:
         return Flow(self._delivery, self._state, self._budget, epoch=work.epoch, in_flight=self._in_flight)
-
-    async def _recognise(self) -> None:
-        incarnation = await self._store.incarnation()
-        if incarnation is not None and await asyncio.to_thread(
-            self._state.incarnate, self._store.identity, incarnation
-        ):
-            log.warning(
-                "archive_made_anew",
-                store=self._store.identity,
-                effect="all that the shards hold is archived again; what only the former one held is gone",
-            )
-
-    async def _recall(self, started: str) -> None:
-        """Goes back to where the log begins, when another run of the store's server acknowledged what lies there."""
-        proven, _ = await asyncio.to_thread(self._known)
-        if proven is not None and proven.started == started:
-            return
-        positions, before = self._partition.positions, self._partition.depth("archived").readings
-        positions.rewind_archived(0)
-        if proven is not None and started != self._started:
-            self._restarted = True
-            log.info(
-                "archive_started_again",
-                shard=self.location,
-                store=self._store.identity,
-                again=self._partition.depth("archived").readings - before,
-                effect="what it had acknowledged is archived again as far as the log keeps it, and verified",
-            )
-        self._started = started

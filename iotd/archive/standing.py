@@ -1,0 +1,88 @@
+"""How far a location's log is proven to be in the store, and whether the store still has what it acknowledged.
+
+What was acknowledged counts for one making of the store and one run of its server. In another making nothing of it is
+there; in another run some of it may be missing (see :mod:`iotd.log.keep`). Then what the log has is proven anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from iotd.archive.base import Log
+from iotd.archive.delivery import Delivery
+from iotd.archive.state import ArchiveState, Proven
+from iotd.ops.loggers import get_logger
+
+log = get_logger(__name__)
+
+
+class Standing:
+    """One location's."""
+
+    def __init__(self, location: str, log: Log, delivery: Delivery, state: ArchiveState) -> None:
+        self.location = location
+        self._log = log
+        self._partition = log.partition(location)
+        self._delivery = delivery
+        self._store = delivery.store
+        self._state = state
+        self._started: str | None = None
+        self._restarted = False
+
+    async def begin(self) -> None:
+        """Takes up where an earlier run of the daemon left off.
+
+        Raises:
+            ArchiveUnavailable: the state can't be read.
+        """
+        proven = await self._proven()
+        if proven is not None:
+            known = self._log.position_of(self.location, proven.epoch, proven.sequence)
+            if known is not None:
+                self._partition.positions.advance("archived", known)
+
+    async def check(self) -> str:
+        """Asks the store who it is; *archived* goes back where it may have lost what it acknowledged.
+
+        Returns:
+            the present run of the store's server, for what is proven from now on.
+
+        Raises:
+            ArchiveError: it can't be asked, or the state not be written.
+        """
+        incarnation = await self._store.incarnation()
+        if incarnation is not None and await asyncio.to_thread(
+            self._state.incarnate, self._store.identity, incarnation
+        ):
+            log.warning(
+                "archive_made_anew",
+                store=self._store.identity,
+                effect="all that the shards hold is archived again; what only the former one held is gone",
+            )
+        started = await self._delivery.started()
+        proven = await self._proven()
+        if proven is None or proven.started != started:
+            self._recall(proven, started)
+        return started
+
+    def restarted(self) -> bool:
+        """Whether the store's server was started again since this was asked the last time."""
+        restarted, self._restarted = self._restarted, False
+        return restarted
+
+    async def _proven(self) -> Proven | None:
+        return await asyncio.to_thread(self._state.proven, self._store.identity, self._log.id, self.location)
+
+    def _recall(self, proven: Proven | None, started: str) -> None:
+        before = self._partition.depth("archived").readings
+        self._partition.positions.rewind_archived(0)
+        if proven is not None and started != self._started:
+            self._restarted = True
+            log.info(
+                "archive_started_again",
+                shard=self.location,
+                store=self._store.identity,
+                again=self._partition.depth("archived").readings - before,
+                effect="what it had acknowledged is archived again as far as the log keeps it, and verified",
+            )
+        self._started = started
