@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -73,6 +74,7 @@ class Catalogue:
         self._numbers: dict[Series, int] = {}
         self._locations: dict[str, list[int]] = {}
         self._turn = asyncio.Lock()
+        self._writing = threading.Lock()  # a thread goes on when the coroutine that waits for it is cancelled
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
@@ -106,6 +108,8 @@ class Catalogue:
     async def register(self, series: Sequence[Series], source: str) -> Numbers:
         """The numbers of these series; those that are new are registered, durably when this returns.
 
+        Whoever waits for it may be cancelled: what is being written has its numbers all the same.
+
         Args:
             source: who names them.
 
@@ -113,13 +117,16 @@ class Catalogue:
             StateError: the file can't be written.
         """
         if any(one not in self._numbers for one in series):
-            async with self._turn:
-                new = [one for one in dict.fromkeys(series) if one not in self._numbers]
-                if new:
-                    await asyncio.to_thread(self._insert, new, len(self._series), source)
-                for one in new:
-                    self._add(one)
+            await asyncio.shield(self._register(series, source))
         return np.array([self._numbers[one] for one in series], np.int32)
+
+    async def _register(self, series: Sequence[Series], source: str) -> None:
+        async with self._turn:
+            new = [one for one in dict.fromkeys(series) if one not in self._numbers]
+            if new:
+                await asyncio.to_thread(self._insert, new, len(self._series), source)
+            for one in new:
+                self._add(one)
 
     def note(self, series: Numbers, times: Times) -> None:
         """Readings of these series (numbers) and times (ms) were taken."""
@@ -137,8 +144,9 @@ class Catalogue:
             await asyncio.to_thread(self._save, rows)
 
     def close(self) -> None:
-        """Closes the file; blocking."""
-        self._db.close()
+        """Closes the file, once what is being written is; blocking."""
+        with self._writing:
+            self._db.close()
 
     # ── for the log, which describes the numbers in its segments ──
 
@@ -217,14 +225,15 @@ class Catalogue:
         self._write("UPDATE series SET newest = ?1 WHERE number = ?2 AND newest IS NOT ?1", rows)
 
     def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._writing:
             try:
-                self._db.executemany(statement, rows)
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-        except sqlite3.Error as e:
-            raise StateError(f"{self.path}: the catalogue can't be written ({e})") from None
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    self._db.executemany(statement, rows)
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as e:
+                raise StateError(f"{self.path}: the catalogue can't be written ({e})") from None

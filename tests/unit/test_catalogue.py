@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +94,56 @@ async def test_a_series_is_known_only_when_it_is_on_disk(tmp_path: Path) -> None
     assert catalogue.number_of(NORTH) is None
     blocker.execute("ROLLBACK")
     assert (await catalogue.register([NORTH], "x")).tolist() == [0]
+
+
+@contextmanager
+def held_up(path: Path) -> Iterator[None]:
+    """Another process writes into the file meanwhile."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+async def cancelled_while_writing(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever registers NORTH is cancelled while that is written, as a source is that is stopped."""
+    writing, insert = threading.Event(), catalogue._insert
+
+    def told(*args: object) -> None:
+        writing.set()
+        insert(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(catalogue, "_insert", told)
+    registering = asyncio.create_task(catalogue.register([NORTH], "x"))
+    assert await asyncio.to_thread(writing.wait, 10)
+    registering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await registering
+
+
+async def test_who_registers_may_be_cancelled_and_the_next_one_is_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "catalogue.sqlite"
+    catalogue = Catalogue(path)
+    with held_up(path):
+        await cancelled_while_writing(catalogue, monkeypatch)
+        another = asyncio.create_task(catalogue.register([SOUTH], "x"))
+    assert (await another).tolist() == [1]
+    assert (await catalogue.register([NORTH], "x")).tolist() == [0]
+    again = Catalogue(path)
+    assert [again.number_of(one) for one in (NORTH, SOUTH)] == [0, 1]
+
+
+async def test_it_is_closed_only_when_what_is_under_way_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "catalogue.sqlite"
+    catalogue = Catalogue(path)
+    with held_up(path):
+        await cancelled_while_writing(catalogue, monkeypatch)
+        closed = asyncio.create_task(asyncio.to_thread(catalogue.close))
+        done, _ = await asyncio.wait([closed], timeout=0.3)
+        assert not done
+    await closed
+    assert Catalogue(path).number_of(NORTH) == 0
