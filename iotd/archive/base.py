@@ -32,8 +32,8 @@ class Positions(Protocol):
     def advance(self, name: Literal["archived"], sequence: int, /) -> None:
         """Moves a position forward."""
 
-    def rewind_archived(self, sequence: int, /) -> None:
-        """The archive may hold less: ``archived`` goes back, never below what is truncated."""
+    def rewind_archived(self) -> None:
+        """The archive may hold less: ``archived`` goes back to where the log begins."""
 
     async def wait(self, name: str, beyond: int) -> int:
         """A position, once it is beyond a sequence."""

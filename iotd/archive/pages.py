@@ -18,7 +18,7 @@ from iotd.model.series import Series
 from iotd.ops.turns import turn
 from iotd.shards.reader import ShardReader
 from iotd.stores.points import Points
-from iotd.wire.pairs import each
+from iotd.wire.pairs import each, joined
 
 Samples = tuple[Times, Values]
 
@@ -107,7 +107,7 @@ class Pages:
             replies = await self._reader.pairs([(m.series, m.after, m.upto, count) for m, count in page])
             # what nothing is expected of is not parsed
             compares = any(len(move.expected[0]) for move, _ in page)
-            there = await self._parsed(page, replies) if compares else [NOTHING] * len(page)
+            there = await _parsed([m.series for m, _ in page], replies) if compares else [NOTHING] * len(page)
             for (move, count), (got, resp), samples in zip(page, replies, there, strict=True):
                 points = Points(move.series, resp, got)
                 full = got == count
@@ -122,13 +122,6 @@ class Pages:
         finally:
             flow.unused(memory)
         return more
-
-    async def _parsed(self, page: list[tuple[Move, int]], replies: list[tuple[int, bytes]]) -> list[Samples]:
-        try:
-            return await _parsed(replies)
-        except ValueError as e:
-            keys = page[0][0].series.key + (f" to {page[-1][0].series.key}" if len(page) > 1 else "")
-            raise ShardError(f"{keys}: {e}") from None
 
     async def straight(self, flow: Flow, series: Series, times: Times, values: Values, *, mark: bool) -> None:
         """Hands readings of the log over to be archived, which the shard does not have.
@@ -159,25 +152,19 @@ class Pages:
         while True:
             ((got, resp),) = await self._reader.pairs([(series, after, last, size)])
             if got:
-                try:
-                    pieces += await _parsed([(got, resp)])
-                except ValueError as e:
-                    raise ShardError(f"{series.key}: {e}") from None
+                pieces += await _parsed([series], [(got, resp)])
                 after = int(pieces[-1][0][-1])
             if got < size:
                 return joined(pieces)
 
 
-async def _parsed(replies: list[tuple[int, bytes]]) -> list[Samples]:
-    """Raises ValueError."""
+async def _parsed(series: list[Series], replies: list[tuple[int, bytes]]) -> list[Samples]:
+    """The samples of each series; raises ShardError when a value is no number."""
     count = sum(got for got, _ in replies)
     if count > _FEW:
         await turn()
-    return each(replies) if count <= _SOME else await asyncio.to_thread(each, replies)
-
-
-def joined(pieces: list[Samples]) -> Samples:
-    """Samples in one piece."""
-    if not pieces:
-        return NOTHING
-    return np.concatenate([times for times, _ in pieces]), np.concatenate([values for _, values in pieces])
+    try:
+        return each(replies) if count <= _SOME else await asyncio.to_thread(each, replies)
+    except ValueError as e:
+        keys = series[0].key + (f" to {series[-1].key}" if len(series) > 1 else "")
+        raise ShardError(f"{keys}: {e}") from None

@@ -23,7 +23,7 @@ from iotd.archive.delivery import Delivery
 from iotd.archive.expected import Expected, clusters
 from iotd.archive.flow import Flow
 from iotd.archive.late import GAP_MS, LateScanner
-from iotd.archive.pages import Move, Pages, joined
+from iotd.archive.pages import Move, Pages
 from iotd.archive.repair import Readings, Repair
 from iotd.archive.standing import Standing
 from iotd.archive.state import ArchiveState, Dirty, Proven
@@ -31,6 +31,7 @@ from iotd.config import Settings
 from iotd.log.budget import Budget
 from iotd.model.series import Series
 from iotd.shards.reader import ShardReader
+from iotd.wire.pairs import joined
 
 CHUNK = 131_072
 """Readings of the log that are held at once: some 10 MB with what their comparison takes."""

@@ -75,7 +75,7 @@ class Standing:
 
     def _recall(self, proven: Proven | None, started: str) -> None:
         before = self._partition.depth("archived").readings
-        self._partition.positions.rewind_archived(0)
+        self._partition.positions.rewind_archived()
         if proven is not None and started != self._started:
             self._restarted = True
             log.info(

@@ -104,7 +104,7 @@ def failover_test(ctx: click.Context, /, *, location: str, restore: bool, hang: 
 
 async def _drill(shard: Shard, settings: Settings, strike: Strike, tell: Callable[[Moment], None]) -> Drill:
     view = await probe(settings, shard)
-    if view.master and not any(node.role == "slave" and node.problem is None for node in view.nodes):
+    if view.master and not any(node.follows for node in view.nodes):
         raise StackError(
             f"{shard.location} has no replica in sync, so nobody could take over from {view.master}: "
             "repair it with `iotd stack up`, and try again"

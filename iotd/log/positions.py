@@ -141,17 +141,16 @@ class Positions:
 
     def rewind(self, acknowledged: int) -> None:
         """A master holds less: ``acknowledged`` and ``durable`` go back to a sequence, never below ``truncated``."""
-        self._back(("acknowledged", "durable"), acknowledged)
+        self._back(("acknowledged", "durable"), max(acknowledged, self.truncated))
 
-    def rewind_archived(self, sequence: int) -> None:
-        """The archive may hold less: ``archived`` goes back to a sequence, never below ``truncated``."""
-        self._back(("archived",), sequence)
+    def rewind_archived(self) -> None:
+        """The archive may hold less: ``archived`` goes back to ``truncated``."""
+        self._back(("archived",), self.truncated)
 
     def _back(self, names: Iterable[Position], sequence: int) -> None:
-        floor = max(sequence, self.truncated)
         for name in names:
-            if self._at[name] > floor:
-                self._at[name] = floor
+            if self._at[name] > sequence:
+                self._at[name] = sequence
                 self._since[name] = monotonic()
         self._changed.notify()
 

@@ -189,7 +189,7 @@ def _state(view: ShardView | None) -> State:
     if view.master is None:
         return "failing over"
     replicas = [node for node in view.nodes if node.name != view.master]
-    well = all(view.sentinels.values()) and all(n.role == "slave" and n.problem is None for n in replicas)
+    well = all(view.sentinels.values()) and all(replica.follows for replica in replicas)
     return "ok" if well else "degraded"
 
 

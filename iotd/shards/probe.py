@@ -38,6 +38,11 @@ class NodeView:
     memory: int | None
     keys: int | None
 
+    @property
+    def follows(self) -> bool:
+        """Whether it is a replica whose link to its master is up, as it says itself."""
+        return self.role == "slave" and self.problem is None
+
 
 @dataclass(frozen=True, slots=True)
 class ShardView:
@@ -52,9 +57,7 @@ class ShardView:
     def whole(self) -> bool:
         """Whether there is a master, and every other node is its replica, in sync."""
         return self.master is not None and all(
-            node.role == "slave" and node.problem is None and node.lag is not None
-            for node in self.nodes
-            if node.name != self.master
+            node.follows and node.lag is not None for node in self.nodes if node.name != self.master
         )
 
 

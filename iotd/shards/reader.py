@@ -7,8 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from iotd.config.tree import Tree
 from iotd.config.values import Address
 from iotd.model.batch import Times, Values
@@ -16,6 +14,7 @@ from iotd.model.series import Series
 from iotd.ops.loggers import get_logger
 from iotd.shards.connection import Argument, shard_error
 from iotd.shards.link import Link
+from iotd.wire.pairs import joined
 
 log = get_logger(__name__)
 
@@ -131,7 +130,7 @@ class ShardReader:
         for at, (one, _, last) in enumerate(wanted):
             times = found[at][0]
             if len(times) == PAGE:
-                found[at] = _joined([found[at], await self._long(one, int(times[-1]) + 1, last)])
+                found[at] = joined([found[at], await self._long(one, int(times[-1]) + 1, last)])
         return found
 
     async def _long(self, series: Series, first: int, last: int) -> tuple[Times, Values]:
@@ -139,7 +138,7 @@ class ShardReader:
         while not pages or len(pages[-1][0]) == PAGE:
             after = first - 1 if not pages else int(pages[-1][0][-1])
             pages += await self._link.arrays([_range(series, after, last, PAGE)])
-        return _joined(pages)
+        return joined(pages)
 
     async def buckets(self, wanted: Sequence[tuple[Series, str, int, int, int, int]]) -> list[tuple[Times, Values]]:
         """The server's aggregation of each (series, aggregation, align ms, width ms, first ms, last ms), by start of
@@ -276,12 +275,6 @@ def _begins(info: Any) -> int | None:
         return None
     said = dict(zip(info[::2], info[1::2], strict=True))
     return int(said[b"firstTimestamp"]) if said[b"totalSamples"] else None
-
-
-def _joined(pages: Sequence[tuple[Times, Values]]) -> tuple[Times, Values]:
-    if len(pages) == 1:
-        return pages[0]
-    return np.concatenate([times for times, _ in pages]), np.concatenate([values for _, values in pages])
 
 
 def _count(sensor: Series, first: int, last: int | str, bucket: int) -> tuple[Argument, ...]:

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
@@ -20,7 +19,7 @@ from iotd.stack.binaries import RedisBinaries
 from iotd.stores.influxdb.store import InfluxStore
 from tests.servers.archives import InfluxWitness
 from tests.servers.archiving import HOUR, LIMIT, SERIES, T0, Rig, held, verified, wanted
-from tests.servers.disk import Disk
+from tests.servers.disk import Disk, small_disk
 from tests.servers.influxdb import InfluxServer, running_influxdb
 from tests.servers.influxproxy import (
     QUERY,
@@ -34,7 +33,6 @@ from tests.servers.influxproxy import (
     Mute,
     running_proxy,
 )
-from tests.servers.needs import lacking
 from tests.servers.ports import port_block
 from tests.servers.system import System, make_settings, start_system, stop_system, until
 
@@ -412,18 +410,14 @@ async def test_an_influxd_that_is_killed_or_hangs_loses_nothing_and_is_written_t
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Disk]:
+def disk(tmp_path: Path) -> Iterator[Disk]:
     """Where the influxd of :func:`influxdb_on_it` keeps everything."""
-    try:
-        disk = Disk(tmp_path / "influxdb" / "state" / "nodes" / "influxdb", megabytes=200)
-    except OSError as e:
-        lacking("lab", f"a small file system can't be mounted: {e}")
-    yield disk
-    disk.unmount()
+    with small_disk(tmp_path / "influxdb" / "state" / "nodes" / "influxdb", megabytes=200) as disk:
+        yield disk
 
 
 @pytest.fixture
-def influxdb_on_it(small_disk: Disk, tmp_path: Path) -> Iterator[InfluxServer]:
+def influxdb_on_it(disk: Disk, tmp_path: Path) -> Iterator[InfluxServer]:
     with running_influxdb(tmp_path / "influxdb") as server:
         yield server
 
@@ -431,13 +425,7 @@ def influxdb_on_it(small_disk: Disk, tmp_path: Path) -> Iterator[InfluxServer]:
 async def too_much(rig: ProxiedRig) -> None:
     """Sends InfluxDB a write for which it has no room: an entry of its write-ahead log is written in part."""
     lines = "\n".join(f"filler value={random.random()} {T0 + n}" for n in range(5000))
-    where = {"org": rig.influx.org, "bucket": rig.bucket, "precision": "ms"}
-    headers = {"Authorization": f"Token {rig.influx.token}"}
-    async with (
-        aiohttp.ClientSession(rig.influx.url, headers=headers) as session,
-        session.post("/api/v2/write", params=where, data=lines) as response,
-    ):
-        assert response.status == 500, await response.text()
+    assert await rig.influx.write(rig.bucket, lines) == 500
 
 
 async def about_to_lose(rig: ProxiedRig, archiver: Archiver, disk: Disk) -> None:
@@ -462,13 +450,13 @@ async def loses(rig: ProxiedRig) -> None:
 
 
 async def test_what_influxdb_acknowledged_and_lost_at_its_next_start_is_archived_again_though_the_shard_lost_it_too(
-    make_rig: MakeRig, influxdb_on_it: InfluxServer, small_disk: Disk
+    make_rig: MakeRig, influxdb_on_it: InfluxServer, disk: Disk
 ) -> None:
     rig = await make_rig(influxdb_on_it)
     rig.log.reconfigure(limit=LIMIT, required=["durable", "archived"], keep_s=3600)
     with capture_logs() as logs:
         async with rig.archiver() as archiver:
-            await about_to_lose(rig, archiver, small_disk)
+            await about_to_lose(rig, archiver, disk)
             await rig.empty()
             await loses(rig)
             await archived(archiver)
@@ -480,11 +468,11 @@ async def test_what_influxdb_acknowledged_and_lost_at_its_next_start_is_archived
 
 
 async def test_what_influxdb_lost_and_the_log_no_longer_has_is_found_in_the_shard_as_soon_as_it_has_started_again(
-    make_rig: MakeRig, influxdb_on_it: InfluxServer, small_disk: Disk
+    make_rig: MakeRig, influxdb_on_it: InfluxServer, disk: Disk
 ) -> None:
     rig = await make_rig(influxdb_on_it)
     async with rig.archiver() as archiver:
-        await about_to_lose(rig, archiver, small_disk)
+        await about_to_lose(rig, archiver, disk)
         assert rig.partition.empty
         await loses(rig)
         await archived(archiver)  # the next verification that is due by itself would be in an hour

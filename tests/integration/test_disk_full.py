@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import FreshSystem
 from tests.servers.checker import RedisStore, count, handed_over
 from tests.servers.daemon import iotd, running_daemon
-from tests.servers.disk import Disk
+from tests.servers.disk import small_disk
 from tests.servers.http import get, metrics
-from tests.servers.needs import lacking
 from tests.servers.system import make_settings, until
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Disk]:
-    try:
-        disk = Disk(folder, megabytes=4)
-    except OSError as e:
-        lacking("lab", f"a small file system can't be mounted: {e}")
-    try:
-        yield disk
-    finally:
-        disk.unmount()
 
 
 async def test_a_full_disk_is_said_and_over_by_itself_and_nothing_is_lost(
@@ -37,7 +22,7 @@ async def test_a_full_disk_is_said_and_over_by_itself_and_nothing_is_lost(
     settings = make_settings(
         folder, system.settings.topology.redis_port, sensors={"interval": "50ms"}, archive={"interval": "1s"}
     )
-    with small_disk(settings.state) as disk, running_daemon(settings) as daemon:
+    with small_disk(settings.state, megabytes=4) as disk, running_daemon(settings) as daemon:
         await daemon.serving()
         for location in settings.locations:
             await daemon.writes(location)

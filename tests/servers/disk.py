@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.servers.needs import lacking
+
 
 class Disk:
     """Mounted at a folder, which it makes."""
@@ -40,3 +42,16 @@ class Disk:
     def unmount(self) -> None:
         """Takes it away; who still has a file of it open keeps that."""
         subprocess.run(["umount", "--lazy", self.path], check=True)
+
+
+@contextmanager
+def small_disk(path: Path, megabytes: int) -> Iterator[Disk]:
+    """A disk for one test, which lacks the lab (:mod:`tests.servers.needs`) where none can be mounted."""
+    try:
+        disk = Disk(path, megabytes)
+    except OSError as e:
+        lacking("lab", f"a small file system can't be mounted: {e}")
+    try:
+        yield disk
+    finally:
+        disk.unmount()

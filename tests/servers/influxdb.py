@@ -69,6 +69,12 @@ class InfluxServer:
         """Deletes a bucket with all that is in it."""
         blocking(self._drop_bucket(name))
 
+    async def write(self, bucket: str, lines: str) -> int:
+        """Sends it line protocol, times in ms; returns the status of its answer."""
+        where = {"org": self.org, "bucket": bucket, "precision": "ms"}
+        async with self._session() as session, session.post("/api/v2/write", params=where, data=lines) as response:
+            return response.status
+
     async def _make_bucket(self, name: str) -> None:
         async with self._session() as session:
             wanted = {"orgID": await self._org(session), "name": name}
