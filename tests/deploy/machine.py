@@ -51,10 +51,9 @@ exec /opt/python/bin/python3 -m iotd "$@"
 _UNIT = """\
 [Service]
 Type=oneshot
-ExecStart=/bin/sh /opt/script/run
-StandardOutput=append:/opt/script/said
-StandardError=append:/opt/script/said
-ExecStopPost=/bin/systemctl poweroff --no-block
+ExecStart=/bin/sh -c 'exec /bin/sh /opt/script/run >/opt/script/said 2>&1'
+# it may be cut off by the very end that it asks for, and says so: not into what the script said
+ExecStopPost=-/bin/systemctl poweroff --no-block
 """
 
 

@@ -44,7 +44,8 @@ echo "watchdog: $(show NRestarts) $(show ActiveState)"
 
 systemctl stop iotd; echo "stopped: $(show Result) $(show ExecMainStatus)"
 echo '[queues]' >>/etc/iotd/iotd.toml
-systemctl start iotd 2>/dev/null; sleep 1
+systemctl start iotd 2>/dev/null
+wait_for '[ "$(show ActiveState)" = failed ]'
 echo "configuration: $(show ExecMainStatus) $(show NRestarts)"
 journalctl -u iotd -o cat | grep '^{' | sed 's/^/log: /'
 journalctl -u iotd -o cat | grep -v '^{' | sed 's/^/journal: /'
