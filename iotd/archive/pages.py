@@ -7,22 +7,21 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from iotd.archive.delivery import Delivery
 from iotd.archive.expected import found
 from iotd.archive.flow import POINT_BYTES, Flow
+from iotd.model.arrays import concatenated
 from iotd.model.batch import Times, Values
 from iotd.model.errors import ShardError
 from iotd.model.series import Series
 from iotd.ops.turns import turn
 from iotd.shards.reader import ShardReader
 from iotd.stores.points import Points
-from iotd.wire.pairs import each, joined
+from iotd.wire.pairs import each
 
 Samples = tuple[Times, Values]
 
-NOTHING: Samples = (np.empty(0, np.int64), np.empty(0, np.float64))
+NOTHING: Samples = concatenated([])
 _MORE = 32
 """So many samples beyond the expected ones are asked for at once."""
 _AT_ONCE = 256
@@ -155,7 +154,7 @@ class Pages:
                 pieces += await _parsed([series], [(got, resp)])
                 after = int(pieces[-1][0][-1])
             if got < size:
-                return joined(pieces)
+                return concatenated(pieces)
 
 
 async def _parsed(series: list[Series], replies: list[tuple[int, bytes]]) -> list[Samples]:

@@ -29,9 +29,9 @@ from iotd.archive.standing import Standing
 from iotd.archive.state import ArchiveState, Dirty, Proven
 from iotd.config import Settings
 from iotd.log.budget import Budget
+from iotd.model.arrays import concatenated
 from iotd.model.series import Series
 from iotd.shards.reader import ShardReader
-from iotd.wire.pairs import joined
 
 CHUNK = 131_072
 """Readings of the log that are held at once: some 10 MB with what their comparison takes."""
@@ -194,7 +194,7 @@ class LocationPass:
             await self._pages.move(flow, moves)
             for move in moves:
                 self._count(work, move.count, move.mark)
-                doubts += [Readings(move.series, *joined(move.doubtful))] if move.doubtful else []
+                doubts += [Readings(move.series, *concatenated(move.doubtful))] if move.doubtful else []
             if doubts:
                 await flow.finish()  # what the log says is to be written after what the shard has said
                 mended = await self._repair.mend(doubts, upto)

@@ -1,13 +1,26 @@
-"""What NumPy has too, without its price at the first call."""
+"""Arrays: samples that come in pieces, and what NumPy has too, without its price at the first call."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from iotd.model.batch import Times, Values
+
 T = TypeVar("T", np.int32, np.int64, np.float64)
+
+
+def concatenated(pieces: Sequence[tuple[Times, Values]]) -> tuple[Times, Values]:
+    """The samples of a series that came in pieces, in their order; both arrays of shape (n,). A single piece is not
+    copied."""
+    if not pieces:
+        return np.empty(0, np.int64), np.empty(0, np.float64)
+    if len(pieces) == 1:
+        return pieces[0]
+    return np.concatenate([times for times, _ in pieces]), np.concatenate([values for _, values in pieces])
 
 
 def distinct(values: NDArray[T]) -> NDArray[T]:

@@ -22,6 +22,7 @@ from typing import Literal
 
 import numpy as np
 
+from iotd.model.arrays import concatenated
 from iotd.model.batch import Times, Values
 
 Source = Literal["archive", "shard", "both"]
@@ -165,9 +166,7 @@ def assemble(
             samples = merge(from_archive, from_shard)
         if samples is not None and len(samples[0]):
             joints.append(samples)
-    if not joints:
-        return None
-    return np.concatenate([times for times, _ in joints]), np.concatenate([values for _, values in joints])
+    return concatenated(joints) if joints else None
 
 
 def _within(samples: tuple[Times, Values], part: Part) -> tuple[Times, Values]:
@@ -178,8 +177,7 @@ def _within(samples: tuple[Times, Values], part: Part) -> tuple[Times, Values]:
 
 def merge(archived: tuple[Times, Values], held: tuple[Times, Values]) -> tuple[Times, Values]:
     """The union of both, in time order, each time once; where both have one, the shard's stands."""
-    times = np.concatenate((archived[0], held[0]))
-    values = np.concatenate((archived[1], held[1]))
+    times, values = concatenated([archived, held])
     order = np.argsort(times, kind="stable")
     times, values = times[order], values[order]
     last_of_each = np.ones(len(times), bool)

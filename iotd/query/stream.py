@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iotd.model.aggregate import Aggregation, Piece, combine, needs, piece
+from iotd.model.arrays import concatenated
 from iotd.model.batch import Times, Values
 from iotd.model.buckets import Run
 from iotd.model.errors import ArchiveError, ShardError
@@ -277,6 +278,6 @@ def _by_sensor(found: Iterable[tuple[Series, tuple[Times, Values]]]) -> dict[Ser
 
 
 def _sorted(pairs: list[tuple[Times, Values]]) -> tuple[Times, Values]:
-    times = np.concatenate([t for t, _ in pairs])
+    times, values = concatenated(pairs)
     order = np.argsort(times, kind="stable")
-    return times[order], np.concatenate([v for _, v in pairs])[order]
+    return times[order], values[order]

@@ -9,12 +9,12 @@ from typing import Any
 
 from iotd.config.tree import Tree
 from iotd.config.values import Address
+from iotd.model.arrays import concatenated
 from iotd.model.batch import Times, Values
 from iotd.model.series import Series
 from iotd.ops.loggers import get_logger
 from iotd.shards.connection import Argument, shard_error
 from iotd.shards.link import Link
-from iotd.wire.pairs import joined
 
 log = get_logger(__name__)
 
@@ -130,7 +130,7 @@ class ShardReader:
         for at, (one, _, last) in enumerate(wanted):
             times = found[at][0]
             if len(times) == PAGE:
-                found[at] = joined([found[at], await self._long(one, int(times[-1]) + 1, last)])
+                found[at] = concatenated([found[at], await self._long(one, int(times[-1]) + 1, last)])
         return found
 
     async def _long(self, series: Series, first: int, last: int) -> tuple[Times, Values]:
@@ -138,7 +138,7 @@ class ShardReader:
         while not pages or len(pages[-1][0]) == PAGE:
             after = first - 1 if not pages else int(pages[-1][0][-1])
             pages += await self._link.arrays([_range(series, after, last, PAGE)])
-        return joined(pages)
+        return concatenated(pages)
 
     async def buckets(self, wanted: Sequence[tuple[Series, str, int, int, int, int]]) -> list[tuple[Times, Values]]:
         """The server's aggregation of each (series, aggregation, align ms, width ms, first ms, last ms), by start of

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-
 from iotd.model.aggregate import Aggregation
+from iotd.model.arrays import concatenated
 from iotd.model.batch import Times, Values
 from iotd.model.buckets import Run
 from iotd.model.selection import Selection
@@ -146,5 +145,4 @@ async def samples_of(store: Store, series: Series, first: int, last: int) -> tup
     Raises:
         ArchiveError: the store can't answer.
     """
-    nothing = np.empty(0, np.int64), np.empty(0, np.float64)
-    return (await store.samples(Selection.of(series), first, last)).get(series, nothing)
+    return (await store.samples(Selection.of(series), first, last)).get(series, concatenated([]))

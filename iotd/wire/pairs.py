@@ -72,15 +72,6 @@ def each(replies: Sequence[tuple[int, bytes]]) -> list[tuple[Times, Values]]:
     return list(zip(np.split(times, ends), np.split(values, ends), strict=True))
 
 
-def joined(pieces: Sequence[tuple[Times, Values]]) -> tuple[Times, Values]:
-    """The samples of a series that came in pieces, in their order."""
-    if not pieces:
-        return np.empty(0, np.int64), np.empty(0, np.float64)
-    if len(pieces) == 1:
-        return pieces[0]
-    return np.concatenate([times for times, _ in pieces]), np.concatenate([values for _, values in pieces])
-
-
 def _by_width(text: NDArray[np.uint8], places: Places, widths: Places) -> Iterator[tuple[Places, _Texts]]:
     for width, rows in alike(widths):
         yield rows, fields(text, width)[places[rows]].view(np.uint8).reshape(-1, width)

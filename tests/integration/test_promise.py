@@ -19,6 +19,7 @@ from iotd.ops.control import request
 from tests.conftest import FreshSystem
 from tests.servers.archives import archive_of
 from tests.servers.daemon import Daemon, iotd, running_daemon
+from tests.servers.disk import locked
 from tests.servers.system import System, until
 from tests.servers.witness import Given, Outcome, compare, witnessed
 
@@ -272,23 +273,13 @@ async def test_a_retention_shorter_than_an_archive_that_is_away_loses_nothing(
             return archive.exists()
 
         await until(made, 30, "the archive is there")
-        blocker = _locked(archive)
-        first = await acknowledged(settings)
-        await acknowledged(settings, first + 6 * 30)  # longer than the shard keeps
-        blocker.rollback()
-        blocker.close()
+        with locked(archive):
+            first = await acknowledged(settings)
+            await acknowledged(settings, first + 6 * 30)  # longer than the shard keeps
         await acknowledged(settings, await acknowledged(settings) + 30)
         await settle(system, settings, daemon)
     found = await outcome(system, settings, "archive")
     assert found.good, found
-
-
-def _locked(path: Path) -> Any:
-    import sqlite3
-
-    db = sqlite3.connect(path, isolation_level=None, timeout=30)
-    db.execute("BEGIN IMMEDIATE")
-    return db
 
 
 async def test_a_retention_that_cannot_hold_two_archive_intervals_is_refused(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""A file system of its own, in memory, that can be full."""
+"""Disks that are in the way: a file system of its own, in memory, that can be full; a file that another one holds."""
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from tests.servers.needs import lacking
@@ -42,6 +43,14 @@ class Disk:
     def unmount(self) -> None:
         """Takes it away; who still has a file of it open keeps that."""
         subprocess.run(["umount", "--lazy", self.path], check=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """A SQLite file into which another process is writing: nobody else can meanwhile."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
 
 
 @contextmanager

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from structlog.testing import capture_logs
 from iotd.intake.catalogue import NEVER, Catalogue
 from iotd.model.errors import StateError
 from iotd.model.series import Series
+from tests.servers.disk import locked
 
 NORTH = Series("temperature", "salon", "north", "celsius")
 SOUTH = Series("temperature", "salon", "south: 2 %", "celsius")
@@ -85,28 +85,19 @@ async def test_a_damaged_file_is_moved_aside_and_begun_anew(tmp_path: Path) -> N
 async def test_a_series_is_known_only_when_it_is_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.sqlite"
     catalogue = Catalogue(path)
-    blocker = sqlite3.connect(path, isolation_level=None)
-    blocker.execute("PRAGMA query_only=0")
     catalogue._db.execute("PRAGMA busy_timeout=50")
-    blocker.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StateError, match="can't be written"):
-        await catalogue.register([NORTH], "x")
-    assert catalogue.number_of(NORTH) is None
-    blocker.execute("ROLLBACK")
+    with locked(path):
+        with pytest.raises(StateError, match="can't be written"):
+            await catalogue.register([NORTH], "x")
+        assert catalogue.number_of(NORTH) is None
     assert (await catalogue.register([NORTH], "x")).tolist() == [0]
 
 
-@contextmanager
-def held_up(path: Path) -> Iterator[None]:
-    """Another process writes into the file meanwhile."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
-
-
-async def cancelled_while_writing(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever registers NORTH is cancelled while that is written, as a source is that is stopped."""
+@asynccontextmanager
+async def cancelled_while_writing(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Catalogue]:
+    """Whoever registers NORTH is cancelled while that is written, as a source is that is stopped; the writing goes on
+    at the end of this."""
+    catalogue = Catalogue(path)
     writing, insert = threading.Event(), catalogue._insert
 
     def told(*args: object) -> None:
@@ -114,20 +105,20 @@ async def cancelled_while_writing(catalogue: Catalogue, monkeypatch: pytest.Monk
         insert(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(catalogue, "_insert", told)
-    registering = asyncio.create_task(catalogue.register([NORTH], "x"))
-    assert await asyncio.to_thread(writing.wait, 10)
-    registering.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await registering
+    with locked(path):
+        registering = asyncio.create_task(catalogue.register([NORTH], "x"))
+        assert await asyncio.to_thread(writing.wait, 10)
+        registering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await registering
+        yield catalogue
 
 
 async def test_who_registers_may_be_cancelled_and_the_next_one_is_not_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "catalogue.sqlite"
-    catalogue = Catalogue(path)
-    with held_up(path):
-        await cancelled_while_writing(catalogue, monkeypatch)
+    async with cancelled_while_writing(path, monkeypatch) as catalogue:
         another = asyncio.create_task(catalogue.register([SOUTH], "x"))
     assert (await another).tolist() == [1]
     assert (await catalogue.register([NORTH], "x")).tolist() == [0]
@@ -139,9 +130,7 @@ async def test_it_is_closed_only_when_what_is_under_way_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "catalogue.sqlite"
-    catalogue = Catalogue(path)
-    with held_up(path):
-        await cancelled_while_writing(catalogue, monkeypatch)
+    async with cancelled_while_writing(path, monkeypatch) as catalogue:
         closed = asyncio.create_task(asyncio.to_thread(catalogue.close))
         done, _ = await asyncio.wait([closed], timeout=0.3)
         assert not done

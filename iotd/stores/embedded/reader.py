@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iotd.model.aggregate import Aggregation
+from iotd.model.arrays import concatenated
 from iotd.model.batch import Times, Values
 from iotd.model.buckets import HOUR
 from iotd.model.errors import ArchiveRefused
@@ -106,10 +107,9 @@ class ArchiveReader:
 
         def work(db: sqlite3.Connection) -> tuple[Times, Values]:
             blocks = self._blocks(db, series, first, last, skipped).touching(first, last)
-            found = [_cut(times, values, first, last) for _, times, values in _readings(db, blocks, skipped)]
-            if not found:
-                return np.empty(0, np.int64), np.empty(0, np.float64)
-            return np.concatenate([times for times, _ in found]), np.concatenate([values for _, values in found])
+            return concatenated(
+                [_cut(times, values, first, last) for _, times, values in _readings(db, blocks, skipped)]
+            )
 
         return self.database.read(work)
 

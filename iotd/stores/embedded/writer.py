@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from iotd.model.arrays import concatenated
 from iotd.model.batch import Times, Values
 from iotd.model.buckets import HOUR
 from iotd.model.errors import ArchiveRefused
@@ -147,8 +148,7 @@ class ArchiveWriter:
 def _joined(series: Series, runs: Sequence[Readings]) -> tuple[Times, Values]:
     if len(runs) == 1:
         return accepted(series, runs[0][1], runs[0][2])
-    each = [accepted(series, times, values) for _, times, values in runs]
-    return in_order(np.concatenate([times for times, _ in each]), np.concatenate([values for _, values in each]))
+    return in_order(*concatenated([accepted(series, times, values) for _, times, values in runs]))
 
 
 class _Change:
