@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +16,7 @@ from iotd.archive.rejects import Rejects, Retried, dead_letters
 from iotd.archive.retention import Loss
 from iotd.archive.scheduler import LocationArchive
 from iotd.archive.state import ArchiveState
+from iotd.archive.vanished import Vanished
 from iotd.config import Settings
 from iotd.log.budget import Budget
 from iotd.model.errors import UsageError
@@ -33,7 +34,9 @@ class LocationStatus:
     Attributes:
         unverified: why shard and archive can't be compared at present.
         waiting: readings of the log that are not archived yet, while passes fail.
+        waiting_s: seconds since readings of the log were last archived, while some are not (0 when all are).
         left_ms: time until the shard drops the oldest of them; what the log has of them is archived all the same.
+        vanished: what the archive had when it was last verified, and neither it nor the shard has any more.
         lost: what retention took before the archive had it, and no log has, ever.
         proven: readings of the log that were found in the archive since the daemon's start.
         repaired_in_shard: of those, how many the shard had lost or altered, and was given again.
@@ -47,8 +50,10 @@ class LocationStatus:
     repaired: int | None
     unverified: str | None
     waiting: int
+    waiting_s: float
     left_ms: int | None
     lost: list[Loss]
+    vanished: list[Vanished] = field(default_factory=list)
     proven: int = 0
     repaired_in_shard: int = 0
     restored: int = 0
@@ -61,7 +66,8 @@ class ArchiveStatus:
     Attributes:
         store: which one it is, None when there is none.
         archived: points acknowledged since the daemon's start.
-        rejected: points in the dead-letter file since then.
+        rejected: points put into the dead-letter file since then.
+        refused_points: those that are in it now.
         trouble: why the store takes nothing at present.
         retries: writes since then that were not taken, and were or will be tried again.
     """
@@ -69,6 +75,7 @@ class ArchiveStatus:
     store: str | None
     archived: int = 0
     rejected: int = 0
+    refused_points: int = 0
     trouble: str | None = None
     retries: int = 0
     locations: dict[str, LocationStatus] = field(default_factory=dict)
@@ -135,18 +142,19 @@ class Archiver:
             IotdError: one that is not retriable.
         """
         if self._delivery is not None:
+            await self._delivery.rejects.begin()
             await self._delivery.probe()  # a wrong token is said at once, not when the first reading comes
         async with together() as group:
             for location, archive in self._locations.items():
                 group.create_task(archive.run(), name=f"archive {location}")
 
-    async def cycle(self) -> dict[str, Pass]:
-        """A pass over all locations from now on, and what it did to each.
+    async def cycle(self, locations: Collection[str] | None = None) -> dict[str, Pass]:
+        """A pass over some locations from now on (None: all), and what it did to each.
 
         Raises:
             IotdError: why one did not come to its end; the others did, or go on.
         """
-        return await self._each(lambda archive: archive.cycle())
+        return await self._each(lambda archive: archive.cycle(), locations)
 
     async def verify(self, *, deep: bool, repair: bool) -> dict[str, Comparison]:
         """Compares shards and archive, by location.
@@ -155,6 +163,25 @@ class Archiver:
             IotdError: why one can't be compared.
         """
         return await self._each(lambda archive: archive.verifier.verify(deep=deep, repair=repair))
+
+    async def lacking(self) -> dict[str, int]:
+        """Asks the archive for its newest readings: how many series lack theirs, by location, where any does.
+
+        Raises:
+            ArchiveError: it can't be asked now.
+        """
+        found = await self._each(lambda archive: archive.lacking()) if self._locations else {}
+        return {location: count for location, count in found.items() if count}
+
+    async def forget_vanished(self, location: str | None) -> None:
+        """See :meth:`Verifier.forget_vanished`; None: of all locations.
+
+        Raises:
+            ArchiveUnavailable: that can't be written down.
+        """
+        for name, archive in self._locations.items():
+            if location in (None, name):
+                await archive.verifier.forget_vanished()
 
     async def retry_rejected(self) -> Retried:
         """Sends what was refused for good again, see :meth:`Rejects.retry`.
@@ -166,10 +193,16 @@ class Archiver:
             raise UsageError("there is no archive: archive.store is none")
         return await self._delivery.rejects.retry()
 
-    async def _each(self, do: Callable[[LocationArchive], Awaitable[T]]) -> dict[str, T]:
+    async def _each(
+        self, do: Callable[[LocationArchive], Awaitable[T]], locations: Collection[str] | None = None
+    ) -> dict[str, T]:
         if not self._locations:
             raise UsageError("there is no archive: archive.store is none")
-        tasks = {location: asyncio.ensure_future(do(archive)) for location, archive in self._locations.items()}
+        tasks = {
+            location: asyncio.ensure_future(do(archive))
+            for location, archive in self._locations.items()
+            if locations is None or location in locations
+        }
         await asyncio.gather(*tasks.values(), return_exceptions=True)
         return {location: task.result() for location, task in tasks.items()}
 
@@ -182,6 +215,7 @@ class Archiver:
             store=self._delivery.store.identity,
             archived=self._delivery.archived,
             rejected=self._delivery.rejects.count,
+            refused_points=self._delivery.rejects.standing,
             trouble=self._delivery.outage.reason,
             retries=self._delivery.retries,
             locations={location: _status(archive) for location, archive in self._locations.items()},
@@ -198,8 +232,10 @@ def _status(archive: LocationArchive) -> LocationStatus:
         repaired=compared.repaired if compared else None,
         unverified=archive.verifier.outage.reason,
         waiting=archive.waiting,
+        waiting_s=round(archive.waiting_s, 1),
         left_ms=archive.retention.left_ms if archive.outage.reason is not None else None,
         lost=archive.retention.lost,
+        vanished=compared.vanished if compared else [],
         proven=archive.proven,
         repaired_in_shard=archive.repaired,
         restored=archive.restorer.restored,

@@ -6,16 +6,9 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from iotd.archive.expected import Columns
+from iotd.log.base import Deletion
 from iotd.model.batch import Batch, Times, Values
 from iotd.model.series import Series
-
-
-class Record(Columns, Protocol):
-    """Readings that were appended to the log together."""
-
-    @property
-    def sequence(self) -> int:
-        """Place in the partition."""
 
 
 class Positions(Protocol):
@@ -26,6 +19,10 @@ class Positions(Protocol):
         """The last sequence that the master has answered for."""
 
     @property
+    def durable(self) -> int:
+        """The last sequence that master and replica have on disk."""
+
+    @property
     def archived(self) -> int:
         """The last sequence that was found in the archive."""
 
@@ -34,6 +31,9 @@ class Positions(Protocol):
 
     def rewind_archived(self) -> None:
         """The archive may hold less: ``archived`` goes back to where the log begins."""
+
+    def waiting(self, name: Literal["archived"], /) -> float:
+        """Seconds since it last moved, while something lies beyond it."""
 
     async def wait(self, name: str, beyond: int) -> int:
         """A position, once it is beyond a sequence."""
@@ -66,8 +66,14 @@ class Partition(Protocol):
     def full(self) -> bool:
         """Whether sources wait."""
 
-    async def read(self, after: int, max_bytes: int, /) -> Sequence[Record]:
+    async def read(self, after: int, max_bytes: int, /) -> Sequence[Columns]:
         """Records beyond a sequence, in order; what is damaged is passed over; empty at the end."""
+
+    def next_deletion(self, after: int, /) -> int | None:
+        """The sequence of the first deletion beyond a sequence."""
+
+    async def deletions(self, after: int, /) -> Sequence[Deletion]:
+        """The deletions beyond a sequence, in order."""
 
     def depth(self, position: str, /) -> Depth:
         """What lies beyond a position."""
@@ -113,17 +119,18 @@ class Shard(Protocol):
         """Numbers of series that lost readings which the log no longer has. The archiver takes out those for which it
         begins to write back what the archive has."""
 
-    async def write_again(self, batch: Batch, /) -> object:
+    async def write_again(self, batch: Batch, upto: int, /) -> object:
         """Writes readings into the present master, and returns when it has answered.
 
-        Those that it does not take are older than it keeps, or refused and held.
+        Those that it does not take are older than it keeps, or refused and held; those that a deletion beyond ``upto``
+        in the log concerns are left out.
 
         Raises:
             ShardError: not now.
         """
 
     async def restore(self, series: Series, times: Times, values: Values, /) -> int:
-        """Writes readings of times at which the shard has none; returns how many it has now.
+        """Writes readings of times at which the shard has none, but for those deleted; returns how many it has now.
 
         Raises:
             ShardError: not now.

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
 
+from iotd.archive.batchsize import BatchSize
 from iotd.archive.rejects import Rejects
 from iotd.model.errors import ArchiveError, ArchiveRefused, ArchiveRejected, ArchiveTooLarge, ArchiveUnavailable
+from iotd.model.series import Series
 from iotd.ops.backoff import Backoff
 from iotd.ops.loggers import get_logger
 from iotd.ops.outage import Outage
@@ -18,8 +20,10 @@ from iotd.stores.points import Points, halves
 
 log = get_logger(__name__)
 
-_FIRST_S, _LONGEST_S = 0.25, 60.0
-_REFUSED_S = 30.0
+_FIRST_S, _LONGEST_S = 0.25, 8.0
+_REFUSED_S = 8.0
+"""One try at a time, each some seconds after the one before, burdens no server; and that it works again is told within
+ten seconds. A server that wants to be left in peace for longer says so (Retry-After)."""
 _PATIENCE_S = 2.0
 """A pause up to this is waited for with the batch in hand; for a longer one the batch is read again from the shard."""
 
@@ -32,7 +36,8 @@ class Delivery:
         retries: writes that were not taken, and were or will be tried again.
         outage: why the store takes nothing at present.
         recoveries: outages that are over.
-        largest: points that the store takes at once, as far as is known.
+        size: how many points the store takes at once, as far as is known.
+        batch: how many it is to be handed at once.
     """
 
     def __init__(self, store: Store, rejects: Rejects, *, in_flight: int, batch: int) -> None:
@@ -42,7 +47,8 @@ class Delivery:
         self.retries = 0
         self.outage = Outage()
         self.recoveries = 0
-        self.largest = batch
+        self.size = BatchSize(batch)
+        self.batch = batch
         self._slots = asyncio.Semaphore(in_flight)
         self._trial = asyncio.Lock()
         self._failures = 0
@@ -70,7 +76,12 @@ class Delivery:
         return f"unknown, after {self.recoveries} outages" if started is None else started
 
     async def probe(self) -> None:
-        """Finds out, with a batch of nothing, whether the store would take one; `outage` says it."""
+        """Finds out, with a batch of nothing, whether the store would take one; `outage` says it.
+
+        Does nothing while the store wants to be left in peace.
+        """
+        if self.pause:
+            return
         try:
             await self.store.write([])
             self._takes_nothing = True
@@ -87,13 +98,36 @@ class Delivery:
         Raises:
             ArchiveUnavailable, ArchiveRefused: the whole batch is to be delivered again later.
         """
+        count = sum(map(len, batch))
+        if count > self.size.now:
+            for half in halves(batch):
+                await self.deliver(half)
+            return
         try:
             await self._write(batch)
-            self.archived += sum(map(len, batch))
+            self.archived += count
+            self.size.taken(count)
         except ArchiveTooLarge as e:
             await self._cut(batch, e)
         except ArchiveRejected as e:
             await self._sift(batch, e)
+
+    async def delete(self, series: Series, first: int, last: int) -> None:
+        """Returns when the store has deleted a range (ms, both ends included), and no dead letter is of it.
+
+        Raises:
+            ArchiveUnavailable, ArchiveRefused: not now; it may or may not have deleted some.
+        """
+        await self.rejects.forget(series, first, last)
+        async with self._slots, self._turn():
+            began = monotonic()
+            try:
+                await self.store.delete(series, first, last)
+            except ArchiveError as e:
+                self._fails(e, began)
+                self._tell(str(e))
+                raise
+            self._works()
 
     # ── when ──
 
@@ -164,13 +198,13 @@ class Delivery:
     async def _cut(self, batch: Sequence[Points], error: ArchiveTooLarge) -> None:
         count = sum(map(len, batch))
         if count == 1:
+            self.size.unknown()
             unavailable = ArchiveUnavailable(f"{error}: even for a single point")
             self._fails(unavailable, monotonic())
             self._tell(str(unavailable))
             raise unavailable
-        if count // 2 < self.largest:
-            self.largest = max(1, count // 2)
-            log.warning("batch_too_large", store=self.store.identity, points=count, from_now_on=self.largest)
+        if self.size.too_large(count):
+            log.warning("batch_too_large", store=self.store.identity, points=count, from_now_on=self.size.now)
         for half in halves(batch):
             await self.deliver(half)
 

@@ -72,7 +72,7 @@ class Flow:
         batch.memory += memory
         if mark:
             batch.marks[points.sensor] = points.last
-        if batch.count >= self._delivery.largest:
+        if batch.count >= self._delivery.size.now:
             await self._send()
 
     async def finish(self) -> None:

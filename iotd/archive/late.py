@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from iotd.archive.base import Catalogue, Partition, Record
-from iotd.archive.expected import Numbers, late
+from iotd.archive.base import Catalogue, Partition
+from iotd.archive.expected import Columns, Numbers, late
 from iotd.archive.state import ArchiveState
 from iotd.model.batch import Times
 from iotd.model.errors import IotdError
@@ -91,7 +91,7 @@ class LateScanner:
                     return
                 await self._scan(records)
 
-    async def _scan(self, records: Sequence[Record]) -> None:
+    async def _scan(self, records: Sequence[Columns]) -> None:
         series = np.concatenate([r.series for r in records])
         times = np.concatenate([r.times for r in records])
         if len(series):

@@ -88,7 +88,7 @@ class Pages:
         """
         waiting = deque(moves)
         while waiting:
-            room = size = self._delivery.largest
+            room = size = self._delivery.batch
             page: list[tuple[Move, int]] = []
             while waiting and len(page) < _AT_ONCE:
                 count = waiting[0].page(size)
@@ -128,7 +128,7 @@ class Pages:
         Raises:
             ArchiveError: not now.
         """
-        size = self._delivery.largest
+        size = self._delivery.batch
         for start in range(0, len(times), size):
             part = slice(start, start + size)
             memory = await flow.reserve(len(times[part]))
@@ -147,7 +147,7 @@ class Pages:
             ShardError: not now.
         """
         pieces: list[Samples] = []
-        size, after = self._delivery.largest, first - 1
+        size, after = self._delivery.batch, first - 1
         while True:
             ((got, resp),) = await self._reader.pairs([(series, after, last, size)])
             if got:

@@ -6,7 +6,8 @@ that Redis returned, and compares times and values with the log. Then
 
 - a reading that is there with its value is proven once the archive has acknowledged it;
 - one that is older than the shard's retention goes from the log straight to the archive;
-- one that is missing, or has another value, is what the shard has lost: see :mod:`iotd.archive.repair`.
+- one that is missing, or has another value, is what the shard has lost: see :mod:`iotd.archive.repair`;
+- one that a deletion behind it in the log concerns is not expected anywhere: see :mod:`iotd.archive.deletions`.
 
 Only when all of a chunk is proven does the position ``archived`` move, and only that lets the log truncate it. Whatever
 fails, the next pass begins at the same chunk, and archives again what it archived: the archive keeps one of each.
@@ -18,9 +19,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from iotd.archive.base import Catalogue, Log, Partition, Record, Shard
+from iotd.archive.base import Catalogue, Log, Partition, Shard
+from iotd.archive.deletions import Deletions
 from iotd.archive.delivery import Delivery
-from iotd.archive.expected import Expected, clusters
+from iotd.archive.expected import Columns, Expected, clusters
 from iotd.archive.flow import Flow
 from iotd.archive.late import GAP_MS, LateScanner
 from iotd.archive.pages import Move, Pages
@@ -83,7 +85,11 @@ class _Work:
 
 
 class LocationPass:
-    """Makes the passes over one location, one at a time."""
+    """Makes the passes over one location, one at a time.
+
+    Attributes:
+        standing: what is known of the store, and found out before each pass.
+    """
 
     def __init__(
         self,
@@ -93,6 +99,7 @@ class LocationPass:
         catalogue: Catalogue,
         shard: Shard,
         late: LateScanner,
+        deletions: Deletions,
         delivery: Delivery,
         state: ArchiveState,
         budget: Budget,
@@ -104,13 +111,14 @@ class LocationPass:
         self._partition: Partition = log.partition(reader.location)
         self._catalogue = catalogue
         self._late = late
+        self._deletions = deletions
         self._delivery = delivery
         self._store = delivery.store
         self._state = state
         self._budget = budget
         self._in_flight = settings.archive.in_flight
         self._retention = round(settings.redis.retention.total_seconds() * 1000)
-        self._standing = Standing(self.location, log, delivery, state)
+        self.standing = Standing(self.location, log, delivery, state)
         self._pages = Pages(reader, delivery)
         self._repair = Repair(reader, self._partition, catalogue, shard, self._pages, retention_ms=self._retention)
 
@@ -120,7 +128,7 @@ class LocationPass:
         Raises:
             ArchiveUnavailable: the state can't be read.
         """
-        await self._standing.begin()
+        await self.standing.begin()
         marks = await asyncio.to_thread(self._state.watermarks, self._store.identity, self.location)
         self._late.begin(self._partition.positions.archived, marks)
 
@@ -131,9 +139,13 @@ class LocationPass:
             ShardError: the shard can't be asked, or was taken up anew meanwhile.
             ArchiveError: the archive does not take it now, or the state can't be written.
         """
-        started = await self._standing.check()
+        if self._delivery.outage.reason is not None:
+            # that it is over must not wait until the shard has answered and all was read that is to be written
+            await self._delivery.probe()
+        started = await self.standing.check()
         epoch, identity, positions = self._state.epoch, self._store.identity, self._partition.positions
-        target = positions.acknowledged
+        target = await self._deletions.reach()
+        await self._deletions.carry_out((), epoch)
         await self._late.reach(target)
         marks = await asyncio.to_thread(self._state.watermarks, identity, self.location)
         dirty = await asyncio.to_thread(self._state.dirty, identity, self.location)
@@ -144,16 +156,14 @@ class LocationPass:
             await self._prove(work, records, upto)
         await self._clean(work, dirty)
         await self._others(work)
-        if not work.new and not work.again and self._delivery.outage.reason is not None:
-            await self._delivery.probe()  # nothing was written that would show that it is over
-        restarted = self._standing.restarted()
+        restarted = self.standing.restarted()
         return Pass(work.new, work.again, work.proven, work.repaired, work.expired, restarted)
 
     # ── what the log has ──
 
-    async def _chunk(self, after: int, target: int) -> tuple[list[Record], int]:
+    async def _chunk(self, after: int, target: int) -> tuple[list[Columns], int]:
         """Records beyond ``after``, and the sequence up to which they are all there are."""
-        records: list[Record] = []
+        records: list[Columns] = []
         count = 0
         while count < CHUNK and after < target:
             some = [r for r in await self._partition.read(after, _READ) if r.sequence <= target]
@@ -167,11 +177,14 @@ class LocationPass:
                     break
         return records, after
 
-    async def _prove(self, work: _Work, records: Sequence[Record], upto: int) -> None:
+    async def _prove(self, work: _Work, records: Sequence[Columns], upto: int) -> None:
+        deletions = await self._partition.deletions(self._partition.positions.archived)
+        if due := [deletion for deletion in deletions if deletion.sequence <= upto]:
+            await self._deletions.carry_out(due, work.epoch)  # what was handed over again is archived after that
         if sum(len(record.series) for record in records) <= _SOME:
-            expected = Expected.of(records)
+            expected = Expected.of(records, deletions)
         else:
-            expected = await asyncio.to_thread(Expected.of, records)
+            expected = await asyncio.to_thread(Expected.of, records, deletions)
         doubts: list[Readings] = []
         marks: dict[Series, int] = {}
         async with self._flow(work) as flow:

@@ -17,6 +17,7 @@ from iotd.model.errors import ArchiveRejected, ArchiveTooLarge, ArchiveUnavailab
 from iotd.model.series import Series
 from iotd.ops.deadletters import DeadLetters
 from iotd.ops.loggers import get_logger
+from iotd.ops.systemerrors import said
 from iotd.stores.base import Store
 from iotd.stores.points import Points
 
@@ -47,6 +48,16 @@ class Rejects:
         self._letters = letters
         self._state = state
         self._turn = asyncio.Lock()
+        self.standing = 0
+        """Points that are in the file, as far as they are this store's."""
+
+    async def begin(self) -> None:
+        """Finds out how many points are in the file from earlier runs.
+
+        Raises:
+            ArchiveUnavailable: the state can't be read.
+        """
+        self.standing = await asyncio.to_thread(self._state.rejected_count, self._store.identity)
 
     @property
     def count(self) -> int:
@@ -63,7 +74,8 @@ class Rejects:
             try:
                 count = await asyncio.to_thread(self._add, batch, reason)
             except OSError as e:
-                raise ArchiveUnavailable(f"{self._letters.path}: can't be written ({e.strerror})") from None
+                raise ArchiveUnavailable(f"{self._letters.path}: can't be written ({said(e)})") from None
+            await self.begin()
         if count:
             log.warning(
                 "archive_rejected",
@@ -87,8 +99,31 @@ class Rejects:
             for n in range(0, len(ours), _AT_ONCE):
                 refused += await self._send(ours[n : n + _AT_ONCE])
             await asyncio.to_thread(self._forget, letters, ours, refused)
+            await self.begin()
         log.info("rejected_retried", accepted=len(ours) - len(refused), refused=len(refused))
         return Retried(len(ours) - len(refused), len(refused), len(letters) - len(ours))
+
+    async def forget(self, series: Series, first: int, last: int) -> None:
+        """Takes out the letters of a range (ms, both ends included) that was deleted, so that none is sent again.
+
+        Raises:
+            ArchiveUnavailable: the file can't be written.
+        """
+        async with self._turn:
+            try:
+                await asyncio.to_thread(self._take_out, series, first, last)
+            except OSError as e:
+                raise ArchiveUnavailable(f"{self._letters.path}: can't be written ({said(e)})") from None
+
+    def _take_out(self, series: Series, first: int, last: int) -> None:
+        letters = self._read()
+        left = [
+            letter.line
+            for letter in letters
+            if (points := letter.points) is None or points.sensor != series or not first <= points.first <= last
+        ]
+        if len(left) < len(letters):
+            self._letters.replace(left)
 
     async def _send(self, letters: Sequence[_Letter]) -> list[_Letter]:
         # returns those that are refused again

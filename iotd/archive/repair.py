@@ -1,8 +1,8 @@
 """What a shard has lost or altered: found by comparison with the log, named, and written again from there.
 
 A reading that the shard does not have as the log has it is not lost for that alone. A later reading for the same
-series and time may have replaced it; it may have left the shard by retention; and right after a failover the writer is
-about to write it again by itself. All this is ruled out before anything is called lost.
+series and time may have replaced it, or a deletion have removed it; it may have left the shard by retention; and right
+after a failover the writer is about to write it again by itself. All this is ruled out before anything is called lost.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from iotd.archive.base import Catalogue, Partition, Shard
 from iotd.archive.expected import clusters, found
 from iotd.archive.late import GAP_MS
 from iotd.archive.pages import Pages
-from iotd.archive.times import iso
+from iotd.log.deletions import standing
 from iotd.model.arrays import among, distinct
 from iotd.model.batch import Batch, Times, Values
 from iotd.model.errors import ShardUnavailable
+from iotd.model.instants import iso
 from iotd.model.series import Series
 from iotd.ops.loggers import get_logger
 from iotd.shards.reader import ShardReader
@@ -89,7 +90,7 @@ class Repair:
         Raises:
             ShardError: the shard can't be asked or written to now, or was taken up anew meanwhile.
         """
-        wanted = await self._not_replaced(doubts, upto)
+        wanted = await self._not_deleted(await self._not_replaced(doubts, upto), upto)
         if not wanted:
             return Mended([], 0)
         await asyncio.sleep(_CONFIRM_S)
@@ -113,6 +114,7 @@ class Repair:
             raise ShardUnavailable(
                 f"{self._reader.location}: the shard was taken up anew and is being written to again"
             )
+        lost = await self._not_deleted(lost, upto)
         count = sum(len(doubt.times) for doubt in lost)
         if lost:
             log.error(
@@ -126,7 +128,7 @@ class Repair:
                 last=iso(max(int(doubt.times[-1]) for doubt in lost)),
                 effect="they are written again from the log, and archived",
             )
-            await self._write_again(lost)
+            await self._write_again(lost, upto)
         return Mended(wanted, count)
 
     async def _not_replaced(self, doubts: Sequence[Readings], upto: int) -> list[Readings]:
@@ -149,7 +151,21 @@ class Repair:
                 left.append(Readings(doubt.series, doubt.times[keep], doubt.values[keep]))
         return left
 
-    async def _write_again(self, lost: Sequence[Readings]) -> None:
+    async def _not_deleted(self, doubts: list[Readings], upto: int) -> list[Readings]:
+        """Without the readings that a deletion beyond ``upto`` concerns."""
+        if not (deletions := await self._partition.deletions(upto)):
+            return doubts
+        left = []
+        for doubt in doubts:
+            numbers = np.full(len(doubt.times), self._number(doubt), np.int32)
+            stands = standing(deletions, upto, numbers, doubt.times)
+            if stands is None:
+                left.append(doubt)
+            elif stands.any():
+                left.append(Readings(doubt.series, doubt.times[stands], doubt.values[stands]))
+        return left
+
+    async def _write_again(self, lost: Sequence[Readings], upto: int) -> None:
         numbers = np.repeat(
             np.array([self._number(doubt) for doubt in lost], np.int32), [len(doubt.times) for doubt in lost]
         )
@@ -157,7 +173,7 @@ class Repair:
         values = np.concatenate([doubt.values for doubt in lost])
         batch = Batch(self._reader.location, numbers, times, values)
         for start in range(0, len(batch), _AT_ONCE):
-            await self._shard.write_again(batch.take(slice(start, start + _AT_ONCE)))
+            await self._shard.write_again(batch.take(slice(start, start + _AT_ONCE)), upto)
 
     def _number(self, doubt: Readings) -> int:
         number = self._catalogue.number_of(doubt.series)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from iotd.archive.state import ArchiveState
-from iotd.archive.times import iso
+from iotd.model.instants import iso
 from iotd.model.series import Series
 from iotd.ops.loggers import get_logger
 from iotd.shards.reader import ShardReader, Waiting
@@ -94,6 +94,21 @@ class Retention:
         self._waiting = waiting
         ends = [now.first + self._retention - now.last for now in found.values()]
         self.left_ms = max(0, min(ends)) if ends and self._retention else None
+
+    async def deleted(self, series: Series, first: int, last: int) -> None:
+        """A range (ms, both ends included) of a series is deleted on purpose: what waited of it is no loss.
+
+        How much of what waited that was is not known, so nothing that waited is held against the archive.
+
+        Raises:
+            ArchiveUnavailable: the state can't be written.
+        """
+        await self.load()
+        waited = self._waiting.get(series)
+        if waited is not None and waited.first <= last and waited.last >= first:
+            left = {one: its for one, its in self._waiting.items() if one != series}
+            await asyncio.to_thread(self._write, left, [])
+            self._waiting = left
 
     async def settle(self, reader: ShardReader) -> None:
         """A pass has come to its end: what waited is in the archive, or is lost.

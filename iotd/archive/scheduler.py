@@ -8,6 +8,7 @@ from time import monotonic
 
 from iotd.archive.base import Catalogue, Log, Shard
 from iotd.archive.compare import Comparer
+from iotd.archive.deletions import Deletions
 from iotd.archive.delivery import Delivery
 from iotd.archive.late import LateScanner
 from iotd.archive.pages import Pages
@@ -30,7 +31,7 @@ log = get_logger(__name__)
 
 _FIRST_S, _LONGEST_S = 0.5, 60.0
 _CHECK_S = 1.0
-"""Between two checks of whether the log fills up, and whether the cause of a refusal by the archive is gone."""
+"""Between two checks of whether the log fills up, something is to be deleted, or a refusal's cause is gone."""
 _EARLY = 3
 """A pass begins early when a part of the log's limit, one in so many, is not archived yet."""
 _EARLY_S = 5.0
@@ -38,7 +39,8 @@ _EARLY_S = 5.0
 
 
 class LocationArchive:
-    """Archives one location: everything at first, then at each interval, when asked, and when the log fills up.
+    """Archives one location: everything at first, then at each interval; sooner when asked, when something is to be
+    deleted, and when the log fills up.
 
     Attributes:
         watermark: the highest of its series' watermarks after the last whole pass, ms; None before that.
@@ -86,18 +88,22 @@ class LocationArchive:
         self._waiting: list[asyncio.Future[Pass]] = []
         self._restoring = Outage()
         self._late = LateScanner(self.location, self._partition, catalogue, state)
+        self.retention = Retention(self.location, self._store, state, round(self._retention_s * 1000))
+        self._deletions = Deletions(
+            self.location, self._partition, catalogue, delivery=delivery, state=state, retention=self.retention
+        )
         self._passes = LocationPass(
             reader,
             log=log,
             catalogue=catalogue,
             shard=shard,
             late=self._late,
+            deletions=self._deletions,
             delivery=delivery,
             state=state,
             budget=budget,
             settings=settings,
         )
-        self.retention = Retention(self.location, self._store, state, round(self._retention_s * 1000))
         self.restorer = Restorer(
             self.location,
             self._store,
@@ -109,7 +115,9 @@ class LocationArchive:
         comparing = reader.another()
         self.verifier = Verifier(
             self.location,
-            Comparer(comparing, Pages(comparing, delivery), self._store, state, self.restorer),
+            Comparer(
+                comparing, Pages(comparing, delivery), self._store, state, self.restorer, deletions=self._deletions
+            ),
             state,
             self.restorer,
             store=self._store.identity,
@@ -146,10 +154,23 @@ class LocationArchive:
         self._asked.set()
         return await done
 
+    async def lacking(self) -> int:
+        """Of how many series the archive lacks the newest reading that it had acknowledged.
+
+        Raises:
+            ArchiveError: it can't be asked now.
+        """
+        return len(await self._passes.standing.lacking())
+
     @property
     def waiting(self) -> int:
         """Readings of the log that are not archived yet, while passes fail; 0 while they do not."""
         return self._partition.depth("archived").readings if self.outage.reason is not None else 0
+
+    @property
+    def waiting_s(self) -> float:
+        """Seconds since readings of the log were last archived, while some are not; 0 when all are."""
+        return self._partition.positions.waiting("archived")
 
     # ── a pass ──
 
@@ -194,6 +215,8 @@ class LocationArchive:
     async def _follow_up(self, marks: dict[Series, int]) -> None:
         """What a pass may leave for later without having failed."""
         try:
+            for deleted in await self._deletions.pending():
+                await self.retention.deleted(*deleted)
             await self.retention.settle(self._reader)
             await self.restorer.run(marks)
         except IotdError as e:
@@ -224,7 +247,7 @@ class LocationArchive:
                     if self._store.mended():
                         self._delivery.hope()
                         return
-                if early and monotonic() - began >= _EARLY_S and self._filling():
+                if early and (self._deletions.due or (monotonic() - began >= _EARLY_S and self._filling())):
                     return
 
     def _filling(self) -> bool:

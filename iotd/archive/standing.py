@@ -7,13 +7,22 @@ there; in another run some of it may be missing (see :mod:`iotd.log.keep`). Then
 from __future__ import annotations
 
 import asyncio
+import time
 
 from iotd.archive.base import Log
 from iotd.archive.delivery import Delivery
+from iotd.archive.presence import lacking
 from iotd.archive.state import ArchiveState, Proven
+from iotd.model.buckets import HOUR
+from iotd.model.errors import ArchiveError
+from iotd.model.instants import iso
+from iotd.model.series import Series
 from iotd.ops.loggers import get_logger
 
 log = get_logger(__name__)
+
+_DAY = 24 * HOUR
+"""What was verified is looked for so far back."""
 
 
 class Standing:
@@ -28,6 +37,7 @@ class Standing:
         self._state = state
         self._started: str | None = None
         self._restarted = False
+        self._told: dict[Series, int] = {}
 
     async def begin(self) -> None:
         """Takes up where an earlier run of the daemon left off.
@@ -63,12 +73,55 @@ class Standing:
         proven = await self._proven()
         if proven is None or proven.started != started:
             self._recall(proven, started)
+        if await self._set_back():
+            self._recall(None, started)
         return started
 
     def restarted(self) -> bool:
-        """Whether the store's server was started again since this was asked the last time."""
+        """Whether the store's server was started again, or the store set back, since this was asked the last time."""
         restarted, self._restarted = self._restarted, False
         return restarted
+
+    async def lacking(self) -> dict[Series, int]:
+        """The watermarks (ms) at which the store must hold a reading, and holds none.
+
+        Raises:
+            ArchiveError: it can't be asked, or the state not be read.
+        """
+        marks = await asyncio.to_thread(self._state.present, self._store.identity, self.location)
+        gone = await lacking(self._store, marks)
+        oldest = round(time.time() * 1000) - keeps if gone and (keeps := await self._store.keeps()) else 0
+        return {series: marks[series] for series in gone if marks[series] >= oldest}
+
+    async def _set_back(self) -> bool:
+        """Whether the store lacks readings at watermarks; then what was not verified before them is archived again.
+
+        Once the pass that follows has moved the watermarks, nobody could tell any more.
+        """
+        identity = self._store.identity
+        try:
+            gone = {series: ms for series, ms in (await self.lacking()).items() if self._told.get(series) != ms}
+        except ArchiveError:
+            return False  # it may take readings all the same; a verification finds out then
+        if not gone:
+            return False
+        first, last = min(gone.values()) - _DAY, max(gone.values())
+        verified = await asyncio.to_thread(self._state.verified, identity, self.location, first, last)
+        begins = {series: max(verified.get(series, {ms - 2 * HOUR: 0})) + HOUR for series, ms in gone.items()}
+        ranges = [(series, begins[series], ms) for series, ms in gone.items() if begins[series] <= ms]
+        await asyncio.to_thread(self._state.note_dirty, ranges)
+        await asyncio.to_thread(self._state.doubt, identity, self.location)
+        self._told.update(gone)
+        self._restarted = True
+        log.error(
+            "archive_set_back",
+            shard=self.location,
+            store=identity,
+            series=len(gone),
+            newest=iso(last),
+            effect="it lacks the newest readings that it had acknowledged; what shard and log hold is archived again",
+        )
+        return True
 
     async def _proven(self) -> Proven | None:
         return await asyncio.to_thread(self._state.proven, self._store.identity, self._log.id, self.location)

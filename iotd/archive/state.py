@@ -2,7 +2,8 @@
 
 A **watermark** is the last time (ms) of a series up to which everything is in the store. A **dirty range** is a part of
 a series, up to its watermark, in which the shard may hold readings that the store lacks or holds with another value:
-late data, gaps that a verification found. Queries in other processes read both from the file.
+late data, gaps that a verification found. What was **verified** is the count of readings of a series and hour, see
+:mod:`iotd.archive.verified`. Queries in other processes read all three from the file.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from iotd.archive import verified
 from iotd.archive.statefile import StateFile
 from iotd.model.series import Series
 
@@ -38,6 +40,9 @@ class Proven:
     started: str
 
 
+_OF_SERIES = ("watermarks", "dirty_ranges", "rejected", "pending", "lost", "verified_series", "absent", "deletions")
+
+
 class ArchiveState(StateFile):
     """Blocking, callable from any thread; see :class:`StateFile` for what it raises."""
 
@@ -60,12 +65,29 @@ class ArchiveState(StateFile):
             db.execute("INSERT OR REPLACE INTO incarnations VALUES (?, ?)", (store, incarnation))
             if known is None:
                 return False
-            for table in ("watermarks", "dirty_ranges", "rejected", "pending", "proofs"):
+            for table in ("watermarks", "dirty_ranges", "rejected", "pending", "proofs", "deletions"):
                 db.execute(f"DELETE FROM {table} WHERE sink = ?", (store,))
+            verified.forget_store(db, store)
             self.epoch += 1
             return True
 
         return self.do(change)
+
+    def rename(self, location: str, name: str) -> None:
+        """Gives what is known of a location's series to those of another name; done again, it changes nothing."""
+
+        def change(db: sqlite3.Connection) -> None:
+            for table in _OF_SERIES:
+                for (key,) in db.execute(f"SELECT DISTINCT key FROM {table}").fetchall():
+                    if _location(key) == location:
+                        kind, type_, _, id_ = key.split(":", 3)
+                        renamed = f"{kind}:{type_}:{name}:{id_}"
+                        db.execute(f"UPDATE OR REPLACE {table} SET key = ? WHERE key = ?", (renamed, key))
+            verified.sweep(db)
+            db.execute("DELETE FROM proofs WHERE location = ?", (location,))
+            self.epoch += 1
+
+        self.do(change)
 
     # ── watermarks ──
 
@@ -87,7 +109,8 @@ class ArchiveState(StateFile):
     def note_dirty(self, ranges: Iterable[tuple[Series, int, int]]) -> None:
         """Notes for every known store that (series, first, last) have changed; ms, both included; durable on return.
 
-        Ranges of a series that overlap or touch become one; others stay apart, however near.
+        Ranges of a series that overlap or touch become one; others stay apart, however near. What was verified there
+        is forgotten.
         """
         ranges = list(ranges)
 
@@ -95,6 +118,8 @@ class ArchiveState(StateFile):
             for (store,) in db.execute("SELECT sink FROM sinks").fetchall():
                 for series, first, last in ranges:
                     _note(db, store, series.key, first, last)
+                    verified.forget(db, store, series.key, first, last)
+            self._touched(series for series, _, _ in ranges)
 
         if ranges:
             self.do(note)
@@ -126,6 +151,58 @@ class ArchiveState(StateFile):
         if ranges:
             self.do(clean, epoch)
 
+    # ── what was verified ──
+
+    @property
+    def forgotten(self) -> int:
+        """How often something that was verified was forgotten: what :meth:`note_verified` wants to know."""
+        return self._forgotten
+
+    def note_verified(self, store: str, found: Mapping[Series, Mapping[int, int]], *, since: int) -> None:
+        """Notes how many readings the store holds, by series and start of the hour (ms), where it is like the shard.
+
+        Args:
+            since: :attr:`forgotten` before the store was asked; what was forgotten of a series since then stays so.
+        """
+
+        def change(db: sqlite3.Connection) -> None:
+            verified.note(db, store, {s: its for s, its in found.items() if self._forgot.get(s.key, 0) <= since})
+
+        if found:
+            self.do(change)
+
+    def forget_verified(self, series: Series, first: int, last: int) -> None:
+        """Readings of a range (ms, both included) are taken out of every known store on purpose; durable on return.
+
+        To be called before the first of them goes, so that no query wonders, and again after the last one, so that no
+        verification notes what it counted meanwhile. In the daemon's process: a verification elsewhere knows nothing.
+        """
+
+        def change(db: sqlite3.Connection) -> None:
+            for (store,) in db.execute("SELECT sink FROM sinks").fetchall():
+                verified.forget(db, store, series.key, first, last)
+                db.execute(
+                    "INSERT OR REPLACE INTO absent SELECT sink, key, ms FROM watermarks "
+                    "WHERE sink = ? AND key = ? AND ms BETWEEN ? AND ?",
+                    (store, series.key, first, last),
+                )
+            self._touched([series])
+
+        self.do(change)
+
+    def verified(self, store: str, location: str, first: int, last: int) -> verified.Counts:
+        """How many readings the store held of each hour that a range touches, when it was last verified."""
+        return self.do(lambda db: verified.read(db, store, [location], first, last))
+
+    def present(self, store: str, location: str) -> dict[Series, int]:
+        """The watermarks (ms) at which the store must hold a reading, whatever happened."""
+        rows = self.do(lambda db: db.execute(verified.PRESENT, (store,)).fetchall())
+        return {Series.from_key(key): ms for key, ms in rows if _location(key) == location}
+
+    def _touched(self, some: Iterable[Series]) -> None:
+        self._forgotten += 1
+        self._forgot.update((series.key, self._forgotten) for series in some)
+
     # ── refused readings ──
 
     def reject(self, store: str, points: Iterable[tuple[Series, int]]) -> None:
@@ -147,6 +224,11 @@ class ArchiveState(StateFile):
             ).fetchall()
         )
         return {ms for (ms,) in rows}
+
+    def rejected_count(self, store: str) -> int:
+        """How many points the store has refused, and not taken since."""
+        (count,) = self.do(lambda db: db.execute("SELECT count(*) FROM rejected WHERE sink = ?", (store,)).fetchone())
+        return int(count)
 
     # ── the log ──
 

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from iotd.archive import verified
 from iotd.model.errors import ArchiveUnavailable, StateError
 from iotd.ops.database import Database
 from iotd.ops.loggers import get_logger
+from iotd.ops.systemerrors import said
 
 T = TypeVar("T")
 
@@ -58,6 +60,14 @@ CREATE TABLE IF NOT EXISTS pending (       -- what a series' shard held beyond t
     count INTEGER NOT NULL,
     PRIMARY KEY (sink, key)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS deletions (     -- ranges that were deleted, and may be in the store still
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    sink TEXT NOT NULL,
+    key TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    UNIQUE (sink, key, first, last)
+);
 CREATE TABLE IF NOT EXISTS lost (          -- what retention took from a shard before the archive had it
     sink TEXT NOT NULL,
     key TEXT NOT NULL,
@@ -89,6 +99,8 @@ class StateFile:
         self.epoch = 0
         self._lock = threading.RLock()
         self._stores: set[str] = set()
+        self._forgotten = 0
+        self._forgot: dict[str, int] = {}
         self._db = Database(path, unavailable=ArchiveUnavailable, damaged=_Damaged, prepare=self._prepare)
         try:
             self.do(lambda db: None)
@@ -128,7 +140,7 @@ class StateFile:
         (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise sqlite3.DatabaseError(found)
-        for statement in _SCHEMA.split(";\n"):
+        for statement in (_SCHEMA + verified.SCHEMA).split(";\n"):
             db.execute(statement)
         db.executemany("INSERT OR IGNORE INTO sinks VALUES (?)", [(store,) for store in self._stores])
         _take_over(db)
@@ -141,7 +153,7 @@ class StateFile:
                 self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
             self.path.replace(aside)
         except OSError as e:
-            raise ArchiveUnavailable(f"{reason}, and can't be moved aside ({e.strerror})") from None
+            raise ArchiveUnavailable(f"{reason}, and can't be moved aside ({said(e)})") from None
         log.error(
             "watermarks_damaged",
             path=str(self.path),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from time import monotonic
 
 from iotd.archive.compare import Comparer, Comparison, Gap, restorable
 from iotd.archive.restore import Restorer
 from iotd.archive.state import ArchiveState
 from iotd.model.errors import ArchiveUnverifiable, IotdError
+from iotd.model.instants import iso
 from iotd.model.series import Series
 from iotd.ops.loggers import get_logger
 from iotd.ops.outage import Outage
@@ -67,13 +69,13 @@ class Verifier:
             self._at = -float("inf")
         self._passed.set()
 
-    async def verify(self, *, deep: bool, repair: bool) -> Comparison:
-        """Compares the shard with the archive, and has the gaps mended if that is wanted.
+    async def verify(self, *, deep: bool, repair: bool, thorough: bool = True) -> Comparison:
+        """Compares the shard with the archive, and has the gaps mended if that is wanted; see :meth:`Comparer.compare`.
 
         Raises:
             IotdError: shard or archive can't be asked.
         """
-        comparison = await self._comparer.compare(deep=deep)
+        comparison = await self._comparer.compare(deep=deep, thorough=thorough)
         if comparison.gaps and repair:
             log.warning(
                 "archive_gaps",
@@ -90,13 +92,35 @@ class Verifier:
                 for first, last in ranges:
                     self._restorer.add(series, first, last)
             await self._archive()
-            after = await self._comparer.compare(deep=deep)
-            comparison = Comparison(after.compared, after.gaps, len(comparison.gaps) - len(after.gaps))
+            after = await self._comparer.compare(deep=deep, thorough=thorough)
+            comparison = replace(after, repaired=len(comparison.gaps) - len(after.gaps))
             log.info("archive_repaired", shard=self.location, gaps=comparison.repaired, left=len(comparison.gaps))
+        if comparison.vanished and (self.last is None or comparison.vanished != self.last.vanished):
+            log.error(
+                "archive_lost_readings",
+                shard=self.location,
+                readings=sum(one.count for one in comparison.vanished),
+                series=len({one.sensor for one in comparison.vanished}),
+                first=iso(min(one.first for one in comparison.vanished)),
+                last=iso(max(one.last for one in comparison.vanished)),
+                effect="queries say so; only a backup of the archive has them",
+            )
         self.last = comparison
         if (over := self.outage.ends()) is not None:
             log.info("verification_resumed", shard=self.location, was=over[0], after_s=over[1])
         return comparison
+
+    async def forget_vanished(self) -> None:
+        """A person knows of the readings that have vanished: nobody is to wonder about them any more.
+
+        Raises:
+            ArchiveUnavailable: that can't be written down.
+        """
+        if self.last is not None:
+            for one in self.last.vanished:
+                series = Series.from_key(one.sensor)
+                await asyncio.to_thread(self._state.forget_verified, series, one.first, one.last)
+            self.last = replace(self.last, vanished=[])
 
     async def close(self) -> None:
         """Lets go of the shard's connection."""
@@ -104,7 +128,7 @@ class Verifier:
 
     async def _try(self) -> None:
         try:
-            comparison = await self.verify(deep=False, repair=True)
+            comparison = await self.verify(deep=False, repair=True, thorough=False)
         except ArchiveUnverifiable as e:
             if self.outage.begins(str(e)):
                 log.warning("verification_off", shard=self.location, reason=str(e))

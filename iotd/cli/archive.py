@@ -22,7 +22,7 @@ def archive() -> None:
     \b
     iotd archive now               archive what came since the last time, and wait for it
     iotd archive status            which store, how far, what is in its way
-    iotd archive verify            compare counts per series and hour, shards against archive
+    iotd archive verify            compare summaries of each series and hour, shards against archive
     iotd archive verify --deep     compare every value
     iotd archive repair            the same, and archive again what differs
     iotd archive retry-rejected    send what was refused for good once more
@@ -47,17 +47,19 @@ def now(config: Path | None, output: str) -> None:
 @click.pass_context
 def status(ctx: click.Context, output: str) -> None:
     """Which store, how far, what is in its way; exits with 1 when something is."""
-    said = asyncio.run(request(load(ctx.obj).state, "GET", "/status"))["archive"]
+    state = load(ctx.obj).state
+    said = asyncio.run(request(state, "GET", "/status"))["archive"]
+    said["lacking"] = asyncio.run(request(state, "GET", "/archive/lacking"))
     if output == "json":
         print_json(said)
     else:
         _show(said)
-    if said["trouble"] or any(one["trouble"] or one["gaps"] for one in said["locations"].values()):
+    if said["trouble"] or said["lacking"] or any(one["trouble"] or one["gaps"] for one in said["locations"].values()):
         ctx.exit(1)
 
 
 @archive.command()
-@click.option("--deep", is_flag=True, help="Compare every value, not only how many there are.")
+@click.option("--deep", is_flag=True, help="Compare every value, not only summaries of each hour.")
 @output_option
 @click.pass_context
 def verify(ctx: click.Context, deep: bool, output: str) -> None:
@@ -66,7 +68,7 @@ def verify(ctx: click.Context, deep: bool, output: str) -> None:
 
 
 @archive.command()
-@click.option("--deep", is_flag=True, help="Compare every value, not only how many there are.")
+@click.option("--deep", is_flag=True, help="Compare every value, not only summaries of each hour.")
 @output_option
 @click.pass_context
 def repair(ctx: click.Context, deep: bool, output: str) -> None:
@@ -111,9 +113,12 @@ def _verify(ctx: click.Context, *, deep: bool, repair: bool, output: str) -> Non
             for gap in comparison["gaps"]:
                 differ = f", {gap['differing']} with another value" if gap["differing"] else ""
                 out.print(f"{gap['sensor']}, from {_local(gap['first'])}: {gap['archived']} of {gap['held']}{differ}")
+            for one in comparison["vanished"]:
+                gone = bad(f"{one['count']:,} readings of {one['sensor']} have vanished")
+                out.print(f"{gone} from shard and archive, between {_local(one['first'])} and {_local(one['last'])}")
         if not repair and any(comparison["gaps"] for comparison in said.values()):
             out.print("`iotd archive repair` archives these again")
-    if any(comparison["gaps"] for comparison in said.values()):
+    if any(comparison["gaps"] or comparison["vanished"] for comparison in said.values()):
         ctx.exit(1)
 
 
@@ -136,6 +141,11 @@ def _show(said: Any) -> None:
         trouble = "waits for the archive" if one["trouble"] == said["trouble"] else one["trouble"]
         rows.append((location, mark, compared, gaps, bad(trouble) if one["trouble"] else ""))
     out.print(table(("location", "archived up to", "readings compared", "hours that differ", "trouble"), rows))
+    for location, count in (said["lacking"] or {}).items():
+        lost = bad(f"the archive lacks the newest readings of {count} series that it had acknowledged")
+        out.print(f"{location}: {lost}: it was set back, or rows were deleted there; `iotd archive now` archives them")
+    if said["lacking"] is None:
+        out.print("whether it still has what it acknowledged can't be asked at present")
     locations = said["locations"].values()
     if unverified := next((one["unverified"] for one in locations if one["unverified"]), None):
         out.print(f"not verified at present: {unverified}")

@@ -28,6 +28,8 @@ Strike = Callable[[str], Awaitable[str]]
 _EXIT_NO_FAILOVER = 1
 _EXIT_LOST = 2
 _RESTORE_LIMIT_S = 120
+_FOLLOWS_S = 5.0
+"""So long a replica that is in sync is looked for."""
 _LOOK_EVERY_S = 0.2
 
 
@@ -104,6 +106,10 @@ def failover_test(ctx: click.Context, /, *, location: str, restore: bool, hang: 
 
 async def _drill(shard: Shard, settings: Settings, strike: Strike, tell: Callable[[Moment], None]) -> Drill:
     view = await probe(settings, shard)
+    began = time.monotonic()
+    while not any(node.follows for node in view.nodes) and time.monotonic() - began < _FOLLOWS_S:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        view = await probe(settings, shard)  # it may be slow to answer, or about to be in sync
     if view.master and not any(node.follows for node in view.nodes):
         raise StackError(
             f"{shard.location} has no replica in sync, so nobody could take over from {view.master}: "

@@ -63,6 +63,11 @@ def bad(text: object) -> str:
     return f"[red]{_escaped(text)}[/red]"
 
 
+def doubtful(text: object) -> str:
+    """The text in the colour of what somebody should look at."""
+    return f"[yellow]{_escaped(text)}[/yellow]"
+
+
 def _escaped(text: object) -> str:
     from rich.markup import escape  # noqa: PLC0415
 

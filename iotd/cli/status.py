@@ -8,13 +8,15 @@ from typing import Any
 
 import click
 
-from iotd.cli.output import bad, console, good, output_option, print_json, table
+from iotd.cli.output import bad, console, doubtful, good, output_option, print_json, table
 from iotd.config import Settings, load
 from iotd.config.topology import topology
 from iotd.ops.control import NoDaemon, SilentDaemon, request
 from iotd.query.status import ShardsStatus, ShardStatus, shards_status
 
 _EVERY_S = 1.0
+_PAST = 3
+"""Conditions that are over, as far as they are shown; --output json has more."""
 _TABLE_COLUMNS = 124
 """What the table needs; on a narrower terminal each shard is a few lines."""
 
@@ -26,8 +28,8 @@ _TABLE_COLUMNS = 124
 def status(ctx: click.Context, output: str, watch: bool) -> None:
     """Show every shard, the daemon and the archive.
 
-    Exits with 1 when a shard has no master or a node is missing, when no daemon runs or answers, and when readings are
-    lost or stuck.
+    Exits with 1 while there is a condition of severity error (readings are lost, stuck or not taken), and when no
+    daemon runs or answers; with 0 while there are warnings only, such as a replica that is missing.
 
     \b
     iotd status
@@ -42,20 +44,11 @@ def status(ctx: click.Context, output: str, watch: bool) -> None:
             return
     shards, daemon = asyncio.run(_look(settings))
     if output == "json":
-        print_json({"shards": shards.shards, "daemon": daemon})
+        print_json({"shards": shards.shards, "retired": settings.retired, "daemon": daemon})
     else:
         console().print(_view(settings, shards, daemon))
-    if not (shards.healthy and _well(daemon)):
+    if daemon is None or "error" in daemon or any(one["severity"] == "error" for one in daemon["conditions"]):
         ctx.exit(1)
-
-
-def _well(daemon: Any) -> bool:
-    """Whether the daemon runs, and knows of nothing that is lost or stuck."""
-    if daemon is None or "error" in daemon or daemon["log_failing"] or daemon["damage"]:
-        return False
-    archive = daemon["archive"]
-    lost = any(one["lost"] for one in archive["locations"].values())
-    return not (lost or archive["trouble"] or any(s["full"] or s["trouble"] for s in daemon["shards"]))
 
 
 def _watch(settings: Settings, output: str) -> None:
@@ -64,7 +57,7 @@ def _watch(settings: Settings, output: str) -> None:
         while True:
             shards, daemon = asyncio.run(_look(settings))
             if output == "json":
-                print_json({"shards": shards.shards, "daemon": daemon})
+                print_json({"shards": shards.shards, "retired": settings.retired, "daemon": daemon})
             else:
                 out.print(_view(settings, shards, daemon))
             time.sleep(_EVERY_S)
@@ -99,7 +92,7 @@ def _view(settings: Settings, shards: ShardsStatus, daemon: Any) -> Any:
         parts = [table(names, rows, right=(4, 5, 6))]
     else:
         parts = [_lines(shard, said.get(shard.location)) for shard in shards]
-    return Group(*parts, *_notes(settings, daemon))
+    return Group(*parts, *_notes(settings, shards, daemon))
 
 
 def _row(shard: ShardStatus, said: Any) -> tuple[object, ...]:
@@ -122,33 +115,44 @@ def _lines(shard: ShardStatus, said: Any) -> str:
     return f"{head}\n{nodes}\n  Sentinels {_sentinels(shard)}{held}{waiting}"
 
 
-def _notes(settings: Settings, daemon: Any) -> list[str]:
+def _notes(settings: Settings, shards: ShardsStatus, daemon: Any) -> list[str]:
     if daemon is None:
         return [bad("no daemon runs") + f" on {settings.state}; start it with `iotd up` or `iotd run`"]
     if "error" in daemon:
         return [bad(daemon["error"])]
-    notes = []
+    notes = [_condition(one) for one in daemon["conditions"]]
+    if not notes and shards.healthy:
+        notes = [good("all is well")]
+    over = daemon["past"][:_PAST]
+    notes += [f"over since {_clock(one['until'])}: {_text(one)}" for one in over]
     for said in daemon["shards"]:
-        if said["trouble"]:
-            notes.append(f"{said['location']}: {bad(said['trouble'])}")
-        elif failover := said["last_failover"]:
+        if failover := said["last_failover"]:
             why = f": {failover['reason']}" if failover["reason"] else ""
             when = f"{failover['at'][:19].replace('T', ' ')} UTC, no write for {failover['gap_ms']} ms"
             notes.append(
                 f"{said['location']}: failed over from {failover['source']} to {failover['target']}, {when}{why}"
             )
-        if said["full"]:
-            notes.append(f"{said['location']}: " + bad("the log is at its limit (log.limit)") + "; sources wait")
-    if daemon["log_failing"]:
-        notes.append(bad(f"the log can't be written: {daemon['log_failing']}") + "; sources wait")
-    if daemon["damage"]:
-        notes.append(
-            bad(f"the log is damaged in {daemon['damage']} place{'' if daemon['damage'] == 1 else 's'}")
-            + "; the event log_damaged says what is lost"
-        )
+    if settings.retired:
+        names = ", ".join(settings.retired)
+        notes.append(f"retired: {names}; no longer configured, and can be asked for with `iotd query location NAME`")
     archive = daemon["archive"] or {}
     store = f"archive {archive['store']}" if archive.get("store") else "archive off"
     return [*notes, f"daemon: {daemon['phase']} since {daemon['started']}, {store}"]
+
+
+def _condition(one: Any) -> str:
+    tone = bad if one["severity"] == "error" else doubtful
+    return f"{tone(one['name'])} since {_clock(one['since'])}: {_text(one)}\n  {one['remedy']}"
+
+
+def _text(one: Any) -> str:
+    return f"{one['location']}: {one['detail']}" if one["location"] else str(one["detail"])
+
+
+def _clock(seconds: float) -> str:
+    """Today's time, or the date with it; local."""
+    at, now = time.localtime(seconds), time.localtime()
+    return time.strftime("%H:%M:%S" if at[:3] == now[:3] else "%Y-%m-%d %H:%M", at)
 
 
 def _master(shard: ShardStatus) -> str:

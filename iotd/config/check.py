@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from iotd.config.places import FOLDER
 from iotd.config.topology import http_address, topology
 from iotd.config.tree import Tree
 from iotd.config.values import Address, format_duration
@@ -40,6 +41,25 @@ def _shards(settings: Tree) -> None:
     for table, named in (("topology", settings.topology.shards), ("startup", settings.startup.shards)):
         if unknown := [name for name in named if name not in settings.locations]:
             raise ValueError(f"{table}.shards.{unknown[0]}: no such location in locations")
+
+
+def check_places(settings: Tree) -> None:
+    """Checks the settings against what the state directory remembers.
+
+    Raises:
+        ValueError: a location would get servers of another one, in one line that names both.
+    """
+    _addresses(settings)
+    owners = {address: name for name, known in settings.known.items() for address in known.addresses("redis-")}
+    for shard in topology(settings).shards:
+        for node in shard.redis:
+            owner = owners.get(node.address, shard.location)
+            if owner != shard.location:
+                raise ValueError(
+                    f"{node.name} would get the address {node.address}, which is {owner}'s: a location's servers never "
+                    f"become another's by configuration; mend topology.shards (if {owner} and its readings are gone "
+                    f"for good, delete {FOLDER}/{owner}.json in the state directory)"
+                )
 
 
 def _addresses(settings: Tree) -> None:

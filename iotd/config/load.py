@@ -20,7 +20,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )  # fmt: skip
 
-from iotd.config.check import check
+from iotd.config.check import check, check_places
+from iotd.config.places import remembered
 from iotd.config.tree import Tree
 from iotd.model.errors import ConfigError
 
@@ -98,7 +99,7 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
     where = str(path) if path else "environment"
     origins = _origins(folders)
     try:
-        return Sourced(**overrides)
+        return Sourced(**overrides).knowing()
     except ValidationError as e:
         raise ConfigError("\n".join(_line(where, origins, error) for error in e.errors())) from None
     except SettingsError as e:
@@ -127,6 +128,20 @@ class Settings(Tree, BaseSettings):
         if systemd := os.environ.get("STATE_DIRECTORY"):
             return Path(systemd.split(":")[0])
         return platformdirs.user_state_path("iotd")
+
+    def knowing(self, state: Path | None = None) -> Settings:
+        """These settings with what a state directory remembers of the locations (None: their own). Blocking.
+
+        Raises:
+            ConfigError: they contradict it.
+        """
+        made = self.model_copy()
+        made._known = remembered(state or self.state, self.topology)
+        try:
+            check_places(made)
+        except ValueError as e:
+            raise ConfigError(str(e)) from None
+        return made
 
     @property
     def stack_token(self) -> Path:

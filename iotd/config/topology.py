@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
+from iotd.config.places import Known
 from iotd.config.tree import Tree
 from iotd.config.values import Address
 from iotd.model.errors import UsageError
@@ -25,13 +26,25 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One location's servers; ``service`` is the name under which its Sentinels watch the master."""
+    """One location's servers.
+
+    Attributes:
+        name: of the shard, which its servers carry too: that of its location when it was made.
+        place: which of the default ports are its, whether it uses them or not, see :mod:`iotd.config.places`.
+        service: the name under which its Sentinels watch the master.
+        formers: earlier names of the location, the oldest first, each with its last ms.
+        system: the id that its servers are to carry, as the state directory remembers it; None where it says nothing.
+    """
 
     location: str
+    name: str
+    place: int | None
     service: str
     master: Node
     replica: Node
     sentinels: tuple[Node, ...]
+    formers: tuple[tuple[str, int], ...] = ()
+    system: str | None = field(default=None, compare=False)
 
     @property
     def redis(self) -> tuple[Node, Node]:
@@ -56,6 +69,8 @@ class Topology:
     influxdb: Node
     redisinsight: Node
     """Only where it was asked for."""
+    retired: tuple[Shard, ...] = ()
+    """Of locations that are no longer configured, as they were."""
 
     @property
     def nodes(self) -> Iterator[Node]:
@@ -66,12 +81,12 @@ class Topology:
         yield self.redisinsight
 
     def shard(self, location: str) -> Shard:
-        """The shard of a location.
+        """The shard of a location, of a retired one too.
 
         Raises:
             UsageError: there is no such location.
         """
-        for shard in self.shards:
+        for shard in (*self.shards, *self.retired):
             if shard.location == location:
                 return shard
         known = ", ".join(s.location for s in self.shards)
@@ -111,30 +126,54 @@ def topology(settings: Tree) -> Topology:
     """The servers that the settings describe."""
     t = settings.topology
     shards = []
-    for i, location in enumerate(settings.locations):
-        own = t.shards.get(location)
+    for location, place in settings.places.items():
+        own, known = t.shards.get(location), settings.known.get(location)
+        name = known.shard if known else location
         master = own.master if own else None
         replica = own.replica if own else None
         sentinels = own.sentinels if own else None
         if sentinels is None:
-            base = t.sentinel_port + t.port_offset + SENTINELS * i
+            base = t.sentinel_port + t.port_offset + SENTINELS * place
             sentinels = tuple(Address(t.host, base + n) for n in range(SENTINELS))
-        port = t.redis_port + t.port_offset + 2 * i
+        port = t.redis_port + t.port_offset + 2 * place
         shards.append(
             Shard(
                 location=location,
-                service=(own.service if own else None) or location,
-                master=Node(f"redis-{location}-master", "master", master or Address(t.host, port)),
-                replica=Node(f"redis-{location}-replica", "replica", replica or Address(t.host, port + 1)),
-                sentinels=tuple(
-                    Node(f"sentinel-{location}-{n}", "sentinel", address)
-                    for n, address in enumerate(sentinels, start=1)
-                ),
+                name=name,
+                place=place,
+                service=(own.service if own else None) or name,
+                master=Node(f"redis-{name}-master", "master", master or Address(t.host, port)),
+                replica=Node(f"redis-{name}-replica", "replica", replica or Address(t.host, port + 1)),
+                sentinels=_sentinels(name, sentinels),
+                formers=known.formers if known else (),
+                system=known.system if known else None,
             )
         )
+    retired = tuple(shard for name in settings.retired if (shard := _as_it_was(name, settings.known[name])))
     influxdb = Node("influxdb", "influxdb", Address(t.host, settings.influxdb.port + t.port_offset))
     insight = Address(t.host, settings.stack.docker.redisinsight_port + t.port_offset)
-    return Topology(tuple(shards), influxdb, Node("redisinsight", "redisinsight", insight))
+    return Topology(tuple(shards), influxdb, Node("redisinsight", "redisinsight", insight), retired)
+
+
+def _as_it_was(location: str, known: Known) -> Shard | None:
+    master, replica = (known.nodes.get(f"redis-{known.shard}-{role}") for role in ("master", "replica"))
+    if master is None or replica is None:
+        return None
+    return Shard(
+        location=location,
+        name=known.shard,
+        place=known.place,
+        service=known.service,
+        master=Node(f"redis-{known.shard}-master", "master", master),
+        replica=Node(f"redis-{known.shard}-replica", "replica", replica),
+        sentinels=_sentinels(known.shard, known.addresses("sentinel-")),
+        formers=known.formers,
+        system=known.system,
+    )
+
+
+def _sentinels(shard: str, addresses: Sequence[Address]) -> tuple[Node, ...]:
+    return tuple(Node(f"sentinel-{shard}-{n}", "sentinel", address) for n, address in enumerate(addresses, start=1))
 
 
 def http_address(settings: Tree) -> Address:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,12 +14,14 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     field_validator,
     model_validator,
 )
 from pydantic_settings import NoDecode
 
+from iotd.config.places import Known, given
 from iotd.config.values import Duration, HostPort, Names, Period, Size, parse_names
 from iotd.model.types import BUILT_IN, Kind, SensorType, Types
 
@@ -180,6 +183,8 @@ class Source(Section):
     model_config = ConfigDict(extra="allow", frozen=True, validate_default=True)
 
     kind: str
+    silent_after: Duration | None = None
+    """A source that hands nothing over for so long is an error that `iotd status` names; None: it may be silent."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -388,6 +393,7 @@ class Tree(Section):
     startup: Startup = Startup()
     http: Http = Http()
     shutdown: Shutdown = Shutdown()
+    _known: dict[str, Known] = PrivateAttr(default_factory=dict)
 
     @field_validator("locations")
     @classmethod
@@ -405,6 +411,23 @@ class Tree(Section):
     def known_types(self) -> Types:
         """The built-in sensor types and those of ``[types]``."""
         return BUILT_IN.extended({name: SensorType(name, **row.model_dump()) for name, row in self.types.items()})
+
+    @property
+    def known(self) -> Mapping[str, Known]:
+        """What the state directory remembers of locations, those that are no longer configured among them."""
+        return self._known
+
+    @property
+    def places(self) -> dict[str, int]:
+        """Which of the default ports are each location's, see :mod:`iotd.config.places`."""
+        return given(
+            self.locations, {name: known.place for name, known in self._known.items() if known.place is not None}
+        )
+
+    @property
+    def retired(self) -> tuple[str, ...]:
+        """Locations that are remembered, and no longer configured: they can be asked for by name."""
+        return tuple(name for name in self._known if name not in self.locations)
 
     @property
     def served(self) -> tuple[str, ...]:

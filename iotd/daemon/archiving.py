@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,8 @@ from iotd.log.base import Log
 from iotd.log.budget import Budget
 from iotd.log.positions import Position
 from iotd.model.errors import IotdError
+from iotd.model.selection import Selection
+from iotd.model.series import Series
 from iotd.ops.loggers import get_logger
 from iotd.ops.supervise import Tasks
 from iotd.stores.base import Progress, Store, TakesOver
@@ -74,6 +76,15 @@ class Archiving:
         """
         await asyncio.to_thread(self._marks.use, store.identity)
 
+    def rename(self, location: str, name: str, again: Sequence[tuple[Series, int, int]]) -> None:
+        """Gives what is known of a location to another name; (series, first, last) ms are archived again. Blocking.
+
+        Raises:
+            ArchiveUnavailable: the state can't be written.
+        """
+        self._marks.rename(location, name)
+        self._marks.note_dirty(again)
+
     def use(self, settings: Settings, store: Store | None) -> None:
         """Archives into this store (None: nowhere), from the locations that there are now, when it is started."""
         self._before = self.status
@@ -86,11 +97,11 @@ class Archiving:
         if isinstance(store := cast(object, self._store), TakesOver):
             tasks.start("archive take-over", partial(store.take_over, self._progress))
 
-    async def finish(self) -> None:
-        """Archives what is there now; what keeps it from that is logged."""
+    async def finish(self, locations: Collection[str]) -> None:
+        """Archives what is there now of these locations; what keeps it from that is logged."""
         effect = "it is in the log, and is archived after the next start"
         try:
-            await self.archiver.cycle()
+            await self.archiver.cycle(locations)
         except IotdError as e:
             log.warning("not_archived", reason=str(e), effect=effect)
         except asyncio.CancelledError:
@@ -107,6 +118,14 @@ class Archiving:
         if self._store is not None:
             store, self._store = self._store, None
             await store.close()
+
+    async def series(self, what: Selection, first: int, last: int) -> list[Series]:
+        """The series of which the archive holds readings in a range (ms, both ends included); none without an archive.
+
+        Raises:
+            ArchiveError: it can't answer.
+        """
+        return [] if self._store is None else list(await self._store.begins(what, first, last))
 
     @property
     def status(self) -> ArchiveStatus:

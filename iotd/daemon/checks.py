@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import numpy as np
 
 from iotd.daemon.runtime import Runtime
-from iotd.log.base import Record
+from iotd.log.base import Deletion, Record
+from iotd.log.deletions import standing
 from iotd.log.positions import Pin
 from iotd.model.batch import Batch
 from iotd.model.errors import ShardUnavailable
@@ -55,6 +57,7 @@ class Checks:
         after = pin.sequence if pin else location.partition.begin - 1
         upto = location.partition.positions.acknowledged
         records: list[Record] = []
+        begin = after
         while page := await location.partition.read(after, _AT_ONCE):
             records += [record for record in page if record.sequence <= upto]
             after = page[-1].sequence
@@ -62,7 +65,8 @@ class Checks:
                 break
         reader = location.reader()
         try:
-            return await audit(reader, _joined(name, records), self._runtime.catalogue.series)
+            deletions = [one for one in await location.partition.deletions(begin) if one.sequence <= upto]
+            return await audit(reader, _joined(name, records, deletions), self._runtime.catalogue.series)
         finally:
             await reader.close()
             self._release(name)
@@ -72,10 +76,16 @@ class Checks:
             pin.release()
 
 
-def _joined(location: str, records: list[Record]) -> Batch:
+def _joined(location: str, records: list[Record], deletions: Sequence[Deletion]) -> Batch:
+    """The readings of the records that were not deleted."""
+    pieces = []
+    for one in records:
+        stands = standing(deletions, one.sequence, one.series, one.times)
+        of = slice(None) if stands is None else stands
+        pieces.append((one.series[of], one.times[of], one.values[of]))
     return Batch(
         location,
-        np.concatenate([r.series for r in records]) if records else np.empty(0, np.int32),
-        np.concatenate([r.times for r in records]) if records else np.empty(0, np.int64),
-        np.concatenate([r.values for r in records]) if records else np.empty(0, np.float64),
+        np.concatenate([series for series, _, _ in pieces]) if pieces else np.empty(0, np.int32),
+        np.concatenate([times for _, times, _ in pieces]) if pieces else np.empty(0, np.int64),
+        np.concatenate([values for _, _, values in pieces]) if pieces else np.empty(0, np.float64),
     )

@@ -9,12 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from iotd.config.diff import Change
+from iotd.daemon.adopt import Holding, adopt, holdings
 from iotd.daemon.checks import Checks
+from iotd.daemon.delete import Progress, Recorded, delete, progress
 from iotd.daemon.reload import Reloader
+from iotd.daemon.rename import rename
 from iotd.daemon.runtime import Runtime
-from iotd.ops.control import Handler
+from iotd.health.clock import ClockState
+from iotd.health.state import DaemonState
+from iotd.model.errors import ArchiveError
+from iotd.model.selection import Selection
+from iotd.ops.control import Handler, asking_user
 from iotd.shards.audit import Audit
-from iotd.web.state import DaemonState
 
 _DURABLE_LIMIT_S = 10
 """While no replica is there nothing becomes durable: then what the master has is archived."""
@@ -51,6 +57,12 @@ def handlers(
         archiver = runtime.archiving.archiver
         return await archiver.verify(deep=params.get("deep") == "1", repair=params.get("repair") == "1")
 
+    async def archive_lacking(params: Mapping[str, str]) -> dict[str, int] | None:
+        try:
+            return await runtime.archiving.archiver.lacking()
+        except ArchiveError:
+            return None
+
     async def archive_retry(params: Mapping[str, str]) -> Any:
         return await runtime.archiving.archiver.retry_rejected()
 
@@ -73,10 +85,52 @@ def handlers(
     async def check(params: Mapping[str, str]) -> Audit:
         return await checks.end(params.get("location", ""))
 
+    async def found(params: Mapping[str, str]) -> list[Holding]:
+        return await holdings(runtime)
+
+    async def adopted(params: Mapping[str, str]) -> list[Holding]:
+        return await adopt(runtime)
+
+    async def renamed(params: Mapping[str, str]) -> None:
+        await rename(runtime, reloader, params.get("old", ""), params.get("new", ""))
+
+    async def acknowledge(params: Mapping[str, str]) -> int:
+        name, location = params.get("name", ""), params.get("location")
+        count = runtime.conditions.acknowledge(name, location)
+        if name == "archive_lost":
+            await runtime.archiving.archiver.forget_vanished(location)
+        await asyncio.to_thread(runtime.conditions.save)
+        return count
+
+    async def clock(params: Mapping[str, str]) -> ClockState:
+        return runtime.clock.state
+
+    async def accept_clock(params: Mapping[str, str]) -> ClockState:
+        return runtime.clock.accept()
+
+    async def deleted(params: Mapping[str, str]) -> Recorded:
+        ids = (params["sensor"],) if "sensor" in params else None
+        what = Selection((params["location"],), tuple(params["types"].split(",")), ids)
+        readings = int(params["readings"]) if "readings" in params else None
+        first, last = int(params["first"]), int(params["last"])
+        return await delete(runtime, what, first, last, readings=readings, uid=asking_user())
+
+    async def deleting(params: Mapping[str, str]) -> Progress:
+        return progress(runtime, params.get("location", ""), int(params.get("sequence", 0)))
+
     return {
         ("GET", "/status"): status,
+        ("POST", "/acknowledge"): acknowledge,
+        ("GET", "/clock"): clock,
+        ("POST", "/clock"): accept_clock,
+        ("GET", "/delete"): deleting,
+        ("POST", "/delete"): deleted,
+        ("POST", "/rename"): renamed,
+        ("GET", "/adopt"): found,
+        ("POST", "/adopt"): adopted,
         ("POST", "/archive/now"): archive_now,
         ("POST", "/archive/verify"): archive_verify,
+        ("GET", "/archive/lacking"): archive_lacking,
         ("POST", "/archive/retry-rejected"): archive_retry,
         ("POST", "/history"): history,
         ("GET", "/reload"): plan,

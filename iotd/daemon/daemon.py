@@ -12,6 +12,7 @@ from iotd import __version__
 from iotd.archive.state import ArchiveState
 from iotd.config import Settings
 from iotd.config.diff import Change
+from iotd.config.topology import topology
 from iotd.daemon.archiving import Archiving, required_positions
 from iotd.daemon.control import handlers
 from iotd.daemon.location import Location
@@ -19,7 +20,10 @@ from iotd.daemon.reload import Reloader
 from iotd.daemon.runtime import Progress, Runtime
 from iotd.daemon.sources import Sources
 from iotd.daemon.startup import require_shards
+from iotd.daemon.system import name_lost_log, remembered_system
 from iotd.daemon.takeover import take_over_spool
+from iotd.health.clock import CheckedClock
+from iotd.health.conditions import Conditions
 from iotd.intake.accumulator import Accumulator
 from iotd.intake.catalogue import Catalogue
 from iotd.intake.intake import Intake
@@ -35,7 +39,7 @@ from iotd.ops.statedir import held
 from iotd.ops.supervise import Tasks
 from iotd.ops.systemd import Notifier
 from iotd.ops.tasks import together
-from iotd.sources.clock import Clock, SystemClock
+from iotd.shards.failovers import note_places
 from iotd.stores.registry import open_store
 from iotd.web.server import WebServer
 
@@ -43,6 +47,7 @@ log = get_logger(__name__)
 
 _SAVE_EVERY_S = 300.0
 """Between two saves of the catalogue's newest times."""
+_JUDGE_EVERY_S = 1.0
 _SWITCH_S = 0.001
 """So long a thread beside the event loop may keep the interpreter from it (sys.setswitchinterval); Python's 5 ms twice
 are a stall already."""
@@ -60,17 +65,18 @@ class Daemon:
         history: bool = False,
         progress: Progress | None = None,
         ready: Callable[[str | None], None] = lambda archive: None,
-        clock: Clock | None = None,
+        clock: CheckedClock | None = None,
     ) -> None:
         """
         Args:
             reread: gives the settings for a reload; raises ConfigError when they can't be used.
             relog: sets logging up anew.
             history: a location that never had readings begins ``simulator.history_days`` ago rather than now.
+            clock: what readings go by; None: the machine's.
             ready: called once, when history is handed over and all works, with where the archive is.
         """
         self._settings = settings
-        self._clock = clock or SystemClock()
+        self._clock = clock
         self._reread = reread
         self._relog = relog
         self._history = history
@@ -118,8 +124,9 @@ class Daemon:
     # ── start ──
 
     async def _start(self, life: AsyncExitStack) -> None:
-        settings, clock = self._settings, self._clock
+        settings = self._settings
         state = settings.state
+        clock = self._clock or CheckedClock(state / "clock.json")
         budget = Budget(settings.log.memory)
         catalogue = Catalogue(state / "catalogue.sqlite")
         life.callback(catalogue.close)
@@ -131,8 +138,11 @@ class Daemon:
             required=required_positions(settings),
             keep_s=settings.log.keep.total_seconds(),
             segment_size=settings.log.segment,
+            begins_with=remembered_system(settings.known),
         )
         life.push_async_callback(durable.close)
+        clock.begin(int(catalogue.newest.max(initial=-1)), limits_of(settings).future)
+        name_lost_log(durable, settings.known)
         await take_over_spool(state, durable, catalogue, settings.known_types)
         marks = ArchiveState(state / "watermarks.sqlite")
         life.callback(marks.close)
@@ -167,6 +177,7 @@ class Daemon:
             settings=settings,
             state_dir=state,
             clock=clock,
+            conditions=Conditions(state / "conditions.json"),
             budget=budget,
             log=durable,
             catalogue=catalogue,
@@ -177,11 +188,15 @@ class Daemon:
             archiving=archiving,
             progress=self._progress,
         )
+        with contextlib.suppress(
+            StateError
+        ):  # a full disk keeps nobody from starting; it is noted with the next failover
+            await asyncio.to_thread(note_places, settings, topology(settings).shards)
         for name in settings.served:
             locations[name] = self.runtime.make_location(name)
         archiving.use(settings, await asyncio.to_thread(open_store, settings))
-        self._web = WebServer(settings, self.runtime)
-        self.runtime.page = lambda: self._web.url
+        self.runtime.web = WebServer(settings, self.runtime)
+        self.runtime.judge()
         self._reloader = Reloader(self.runtime, self._reread, self._relog, self._reopen_web)
         await life.enter_async_context(ControlServer(state, handlers(self.runtime, self._reloader, self.reload)))
         where = archiving.status.store
@@ -199,22 +214,28 @@ class Daemon:
             tasks.start("memory", keep_trimmed)
             tasks.start("watchdog", self._notifier.watch)
             tasks.start("catalogue", self._keep_saving)
-            tasks.start("http", self._web.run)
+            tasks.start("clock", runtime.clock.run)
+            tasks.start("health", self._keep_judging)
+            tasks.start("conditions", self._keep_conditions)
+            assert runtime.web is not None
+            tasks.start("http", runtime.web.run)
             for location in runtime.locations.values():
                 location.start(tasks)
             runtime.sources.start(tasks, self._progress)
             runtime.archiving.start(tasks)
             begun = group.create_task(self._begin(), name="begin")
-            runtime.phase = "running"
+            runtime.enter("running")
             while (request := await self._asked.get()) is not None:
                 await self._answer_reload(request)
-            runtime.phase = "draining"
+            runtime.enter("draining")
             self._notifier.stopping(runtime.settings.shutdown.drain.total_seconds())
             begun.cancel()
             await runtime.sources.stop(tasks)
             await runtime.drain(list(runtime.locations))
             await runtime.archiving.stop(tasks)
-            await tasks.stop("http", "catalogue", "watchdog", "memory", "loop lag")
+            await tasks.stop("http", "health", "conditions", "clock", "catalogue", "watchdog", "memory", "loop lag")
+            await asyncio.to_thread(runtime.clock.note)
+            await asyncio.to_thread(runtime.conditions.save)
             for location in runtime.locations.values():
                 await location.stop(tasks)
             with contextlib.suppress(StateError):  # they are found again
@@ -232,6 +253,18 @@ class Daemon:
                 await location.durable()
             with contextlib.suppress(IotdError):  # the archiver says itself what keeps it, and goes on trying
                 await runtime.archiving.archiver.cycle()
+
+    async def _keep_judging(self) -> None:
+        while True:
+            self.runtime.judge()
+            await asyncio.sleep(_JUDGE_EVERY_S)
+
+    async def _keep_conditions(self) -> None:
+        # beside the judging, which never waits for a disk
+        while True:
+            if self.runtime.conditions.unsaved:
+                await asyncio.to_thread(self.runtime.conditions.save)
+            await asyncio.sleep(_JUDGE_EVERY_S)
 
     async def _keep_saving(self) -> None:
         while True:
@@ -270,5 +303,5 @@ class Daemon:
     async def _reopen_web(self) -> None:
         runtime = self.runtime
         await runtime.tasks.stop("http")
-        self._web = WebServer(runtime.settings, runtime)
-        runtime.tasks.start("http", self._web.run)
+        runtime.web = WebServer(runtime.settings, runtime)
+        runtime.tasks.start("http", runtime.web.run)

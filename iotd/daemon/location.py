@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from iotd.config import Address, Settings
@@ -28,26 +29,31 @@ class Location:
         name: str,
         settings: Settings,
         *,
+        system: Callable[[], str],
         log: Log,
         catalogue: Catalogue,
         intake: Intake,
         dead_letters: DeadLetters,
         state_dir: Path,
+        heard: Callable[[str, float], None],
     ) -> None:
         self.name = name
         self.partition = log.partition(name)
         self._settings = settings
+        self._system = system
         self._log = log
         self._catalogue = catalogue
         self._intake = intake
         self._dead_letters = dead_letters
         self._state_dir = state_dir
+        self._heard = heard
         self.shard = self._make_shard()
 
     # ── running ──
 
     def start(self, tasks: Tasks) -> None:
         """Takes readings, and starts to write them."""
+        self.partition.positions.begin()
         self._intake.locations.add(self.name)
         tasks.start(self._shard_task, self.shard.run)
         tasks.start(self._missing_task, lambda: tell_missing(self._settings.startup, self.name, self.shard))
@@ -94,9 +100,9 @@ class Location:
         """See :attr:`ShardService.lost_series`."""
         return self.shard.lost_series
 
-    async def write_again(self, batch: Batch) -> None:
+    async def write_again(self, batch: Batch, upto: int) -> None:
         """See :meth:`ShardService.write_again`; of the shard as it is now: a reload may have replaced it."""
-        await self.shard.write_again(batch)
+        await self.shard.write_again(batch, upto)
 
     async def restore(self, series: Series, times: Times, values: Values) -> int:
         """See :meth:`ShardService.restore`."""
@@ -129,7 +135,9 @@ class Location:
             topology(self._settings).shard(self.name),
             self._log,
             self._catalogue,
+            system=self._system(),
             held=self._dead_letters,
             settings=self._settings,
             state=self._state_dir,
+            heard=self._heard,
         )

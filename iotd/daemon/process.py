@@ -11,8 +11,8 @@ from collections.abc import Callable
 from iotd.config import Settings
 from iotd.daemon.daemon import Daemon
 from iotd.daemon.runtime import Progress
+from iotd.health.clock import CheckedClock
 from iotd.ops.loggers import get_logger
-from iotd.sources.clock import Clock
 
 log = get_logger(__name__)
 
@@ -25,14 +25,14 @@ def run_daemon(
     history: bool = False,
     progress: Progress | None = None,
     ready: Callable[[str | None], None] = lambda archive: None,
-    clock: Clock | None = None,
+    clock: CheckedClock | None = None,
 ) -> None:
     """Runs the daemon until SIGTERM or SIGINT; a second one leaves at once, the log keeps what is not durable.
 
     SIGHUP reloads the configuration, unless it comes because the terminal we run in was closed: that ends us.
 
     Args:
-        clock: what sources go by; None: the system's.
+        clock: what readings go by; None: the machine's.
 
     Raises:
         IotdError: a fault that cannot mend.

@@ -9,14 +9,16 @@ from datetime import UTC, datetime
 
 from iotd.config import Settings
 from iotd.config.diff import Change, Difference, Part, Snapshot, difference
+from iotd.config.topology import topology
 from iotd.daemon.archiving import required_positions
 from iotd.daemon.runtime import Runtime
+from iotd.health.state import ReloadState
 from iotd.intake.limits import limits_of
 from iotd.model.errors import IotdError
 from iotd.ops.loggers import get_logger
+from iotd.shards.failovers import note_places
 from iotd.stores.base import Store
 from iotd.stores.registry import open_store
-from iotd.web.state import ReloadState
 
 log = get_logger(__name__)
 
@@ -52,7 +54,8 @@ class Reloader:
         # the state directory is held until the end; what it would be is told by the difference to the first settings
         read = Snapshot.of(self._reread())
         waits = difference(self._first, read).restart
-        after = replace(read, settings=read.settings.model_copy(update={"state_dir": self._runtime.state_dir}))
+        here = read.settings.model_copy(update={"state_dir": self._runtime.state_dir})
+        after = replace(read, settings=here.knowing())
         return after, difference(self._snapshot, after).waiting(waits)
 
     async def apply(self) -> list[Change]:
@@ -73,6 +76,7 @@ class Reloader:
         # what may fail comes first, and changes nothing
         if resource:
             runtime.sources.check(settings)
+        await asyncio.to_thread(note_places, settings, topology(settings).shards)
         store = await self._open_store(settings) if rearchive else None
 
         runtime.settings, self._snapshot = settings, after
@@ -81,9 +85,7 @@ class Reloader:
         if Part.INTAKE in parts or rearchive:
             self._limit(settings)
         if resource:
-            await runtime.sources.stop(runtime.tasks)
-        if removed:
-            await runtime.drain(removed)
+            await runtime.stop_sources(removed)
         if rearchive:
             await runtime.archiving.stop(runtime.tasks)
         await self._change_locations(settings, differs, removed, added)

@@ -15,21 +15,28 @@ from iotd.config import Settings
 from iotd.daemon.archiving import Archiving
 from iotd.daemon.location import Location
 from iotd.daemon.sources import Sources
+from iotd.daemon.system import system_of
+from iotd.health.clock import CheckedClock
+from iotd.health.conditions import Conditions
+from iotd.health.judge import judge
+from iotd.health.state import DaemonState, ReloadState
 from iotd.intake.catalogue import Catalogue
 from iotd.intake.intake import Intake
 from iotd.log.budget import Budget
 from iotd.log.embedded import EmbeddedLog
 from iotd.model.errors import UsageError
 from iotd.ops.deadletters import DeadLetters
+from iotd.ops.lately import Lately
 from iotd.ops.loggers import get_logger
 from iotd.ops.looplag import LoopLag
 from iotd.ops.supervise import Supervisor, Tasks
 from iotd.shards.failovers import Failover
 from iotd.shards.reader import ShardReader
-from iotd.sources.clock import Clock
-from iotd.web.state import DaemonState, ReloadState
+from iotd.web.server import WebServer
 
 log = get_logger(__name__)
+
+_LATELY_S = 3600.0
 
 Progress = Callable[[str, int, int], None]
 """Told (what, done, total) while history is loaded and archived."""
@@ -37,11 +44,12 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(slots=True)
 class Runtime:
-    """The parts, and what there is to say of them (:class:`iotd.web.state.Watched`)."""
+    """The parts, and what there is to say of them (:class:`iotd.health.state.Watched`)."""
 
     settings: Settings
     state_dir: Path
-    clock: Clock
+    clock: CheckedClock
+    conditions: Conditions
     budget: Budget
     log: EmbeddedLog
     catalogue: Catalogue
@@ -55,25 +63,49 @@ class Runtime:
     supervisor: Supervisor = field(default_factory=Supervisor)
     reload: ReloadState = field(default_factory=ReloadState)
     phase: str = "starting"
-    page: Callable[[], str | None] = lambda: None
-    """Where the HTTP server listens; None when it does not."""
+    web: WebServer | None = None
+    """None until it is made."""
+    replaced: Lately = field(default_factory=lambda: Lately(_LATELY_S))
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     tasks: Tasks = field(init=False)
+
+    @property
+    def system(self) -> str:
+        """The id that all shards of this system carry: of the log that it began with, or of the system it adopted."""
+        return system_of(self.log)
 
     def make_location(self, name: str) -> Location:
         """A location as the settings have it now, not started yet."""
         return Location(
             name,
             self.settings,
+            system=lambda: self.system,
             log=self.log,
             catalogue=self.catalogue,
             intake=self.intake,
             dead_letters=self.dead_letters,
             state_dir=self.state_dir,
+            heard=self.clock.heard,
         )
 
-    async def drain(self, names: Sequence[str]) -> None:
-        """Waits within the limit until all that was taken of these locations is durable and archived."""
+    async def stop_sources(self, leaving: Sequence[str]) -> None:
+        """Stops all sources, once these locations are drained; the others' go on until then.
+
+        A drain may take its whole limit, as when the shard is away: no other location's readings wait for that.
+        """
+        for name in leaving:
+            await self.sources.stop_simulator(name, self.tasks)
+        drained = await self.drain(leaving) if leaving else False
+        await self.sources.stop(self.tasks)
+        if drained and self.sources.shared:
+            await self.drain(leaving)  # of what these have handed over meanwhile
+
+    async def drain(self, names: Sequence[str]) -> bool:
+        """Waits within the limit until all that was taken of these locations is durable and archived.
+
+        Returns:
+            whether all is; the log keeps what is not.
+        """
         limit = self.settings.shutdown.drain.total_seconds()
         log.info("draining", locations=list(names), limit_s=limit)
         await self.intake.settled()
@@ -82,12 +114,14 @@ class Runtime:
                 for name in names:
                     await self.locations[name].durable()
                 if self.tasks.runs("archiver"):
-                    await self.archiving.finish()
+                    await self.archiving.finish(names)
+            return True
         except TimeoutError:
             left = sum(self.locations[name].partition.depth("durable").batches for name in names)
             if left:
                 effect = "they are in the log, and are written when it goes on"
                 log.warning("not_drained", batches=left, effect=effect)
+            return False
 
     # ── what there is to say ──
 
@@ -100,13 +134,30 @@ class Runtime:
             shards=[location.state() for location in self.locations.values()],
             archive=self.archiving.status,
             restarts=dict(self.supervisor.restarts),
+            failing=dict(self.supervisor.failing),
+            silent_sources=self.sources.silent,
+            held_up_s=self.loop_lag.lately,
             memory_used=self.budget.used,
             memory_limit=self.budget.capacity,
-            log_failing=self.log.outage.reason,
-            damage=len(self.log.damage),
+            log_failing=self.log.failing,
+            log_files_replaced=self.replaced.of(self.log.replaced),
+            damage=self.log.damage,
+            clock=self.clock.state,
             reload=self.reload,
-            page=self.page(),
+            page=self.web.url if self.web else None,
+            page_failing=self.web.failing if self.web else None,
+            conditions=self.conditions.present,
+            past=self.conditions.past,
         )
+
+    def judge(self) -> None:
+        """Finds the conditions that there are now."""
+        self.conditions.update(judge(self.state(), self.settings))
+
+    def enter(self, phase: str) -> None:
+        """The daemon is in another phase from now on."""
+        self.phase = phase
+        self.judge()
 
     def latencies(self) -> dict[str, Histogram]:
         """Seconds from sending a batch to its last reply, by location."""

@@ -7,8 +7,10 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
 from iotd.config import Settings
+from iotd.health.state import SilentSource
 from iotd.intake.intake import Intake
 from iotd.ops.supervise import Tasks
 from iotd.sources.base import Context, Source
@@ -18,6 +20,9 @@ from iotd.sources.simulator.source import Simulator, source_name
 
 Progress = Callable[[str, int, int], None]
 """Told (what, done, total)."""
+
+_SILENT_S, _SILENT_INTERVALS = 8.0, 5
+"""A simulator is silent when it has missed so many of its intervals, and so many seconds."""
 
 
 def simulates(settings: Settings) -> bool:
@@ -45,11 +50,13 @@ class Sources:
         self._history = history
         self._others: list[Source] = []
         self._loaded: dict[str, asyncio.Event] = {}
+        self._started: dict[str, float] = {}
         self._use(settings)
 
     def start(self, tasks: Tasks, progress: Progress) -> None:
         """Starts all sources."""
         for source in self._others:
+            self._started[source.name] = monotonic()
             tasks.start(_task(source.name), partial(self._run, source))
         for location in self.simulators:
             self.start_simulator(location, tasks, progress)
@@ -72,7 +79,34 @@ class Sources:
             loaded.set()
             await simulator.run(self._intake.of(simulator.name))
 
+        self._started[simulator.name] = monotonic()
         tasks.start(_task(simulator.name), feed)
+
+    @property
+    def shared(self) -> bool:
+        """Whether there are sources that any location may have readings of."""
+        return bool(self._others)
+
+    @property
+    def silent(self) -> list[SilentSource]:
+        """Those that should have handed something over by now, and have not."""
+        settings = self._settings
+        expected: list[tuple[str, str | None, float]] = [
+            (name, None, table.silent_after.total_seconds())
+            for name, table in settings.sources.items()
+            if table.silent_after is not None
+        ]
+        limit = max(_SILENT_S, _SILENT_INTERVALS * settings.sensors.interval.total_seconds())
+        expected += [(simulator.name, location, limit) for location, simulator in self.simulators.items()]
+        now = monotonic()
+        found = []
+        for name, location, limit in expected:
+            if (started := self._started.get(name)) is None:
+                continue  # it was stopped
+            last = max(started, self._intake.spoke.get(name, 0.0))
+            if now - last > limit:
+                found.append(SilentSource(name, location, now - last))
+        return found
 
     async def loaded(self) -> None:
         """Returns when the history of all locations was handed over."""
@@ -91,6 +125,7 @@ class Sources:
 
     async def stop_simulator(self, location: str, tasks: Tasks) -> None:
         """Ends the simulated sensors of a location."""
+        self._started.pop(source_name(location), None)
         await tasks.stop(_task(source_name(location)))
 
     async def replace(self, settings: Settings, tasks: Tasks, progress: Progress) -> None:

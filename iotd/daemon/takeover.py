@@ -21,6 +21,7 @@ from iotd.model.errors import StateError
 from iotd.model.series import Series
 from iotd.model.types import Types
 from iotd.ops.loggers import get_logger
+from iotd.shards.identity import TAKEN_OVER
 from iotd.sources.simulator.source import Span, source_name
 
 log = get_logger(__name__)
@@ -59,7 +60,7 @@ async def take_over_spool(state: Path, target: Log, catalogue: Catalogue, types:
         ) from None
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
-    path.replace(path.with_name("spool.sqlite.taken-over"))
+    path.replace(path.with_name(TAKEN_OVER))
     log.info("spool_taken_over", readings=count, locations=[location for _, location, _, _ in lanes])
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from iotd.model.batch import Numbers, Times
-from iotd.model.errors import StateError
+from iotd.model.errors import StateError, StateUnwritable
 from iotd.model.series import Series
 from iotd.ops.loggers import get_logger
 
@@ -114,7 +114,7 @@ class Catalogue:
             source: who names them.
 
         Raises:
-            StateError: the file can't be written.
+            StateUnwritable: the file can't be written.
         """
         if any(one not in self._numbers for one in series):
             await asyncio.shield(self._register(series, source))
@@ -136,7 +136,7 @@ class Catalogue:
         """Saves the newest times; what was not saved is found again in the shards and the log.
 
         Raises:
-            StateError: the file can't be written.
+            StateUnwritable: the file can't be written.
         """
         async with self._turn:
             known = self.newest[: len(self._series)]
@@ -160,7 +160,7 @@ class Catalogue:
 
         Raises:
             ValueError: it is no description.
-            StateError: the file can't be written.
+            StateUnwritable: the file can't be written.
         """
         said = json.loads(description)
         if not (isinstance(said, list) and len(said) == 4 and all(isinstance(text, str) for text in said)):
@@ -236,4 +236,4 @@ class Catalogue:
                         self._db.execute("ROLLBACK")
                     raise
             except sqlite3.Error as e:
-                raise StateError(f"{self.path}: the catalogue can't be written ({e})") from None
+                raise StateUnwritable(f"{self.path}: the catalogue can't be written ({e})") from None

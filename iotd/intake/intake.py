@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from iotd.intake.catalogue import Catalogue
 from iotd.intake.guards import Limits, guard
 from iotd.log.base import Log
 from iotd.model.batch import Batch, Numbers
-from iotd.model.errors import StateError, UsageError
+from iotd.model.errors import StateUnwritable, UsageError
 from iotd.model.series import Series
 from iotd.ops.deadletters import DeadLetters
 from iotd.ops.loggers import get_logger
+from iotd.ops.systemerrors import said
 
 log = get_logger(__name__)
 
@@ -32,6 +34,7 @@ class Intake:
         locations: whose readings are taken.
         readings: taken into the log since the start, by location; those that linger are not among them yet.
         held: not taken since then, by location.
+        spoke: when each source last handed something over, monotonic seconds.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Intake:
         self.locations: set[str] = set()
         self.readings = accumulator.appended
         self.held: Counter[str] = Counter()
+        self.spoke: dict[str, float] = {}
         self.limits = limits
         self.accumulator = accumulator
         self._log = log
@@ -124,12 +128,12 @@ class Intake:
         """See :meth:`iotd.sources.base.Intake.hold`.
 
         Raises:
-            StateError: the file can't be written, so nothing is held.
+            StateUnwritable: the file can't be written, so nothing is held.
         """
         try:
             await asyncio.to_thread(self._dead_letters.add, letters, reason)
         except OSError as e:
-            raise StateError(f"{self._dead_letters.path}: can't be written ({e.strerror or e})") from None
+            raise StateUnwritable(f"{self._dead_letters.path}: can't be written ({said(e)})") from None
         self.held[location] += len(letters)
         log.warning("readings_held", shard=location, count=len(letters), reason=reason)
 
@@ -161,9 +165,11 @@ class SourceIntake:
 
     async def take(self, batch: Batch, position: bytes | None = None, *, waits: bool = True) -> Awaitable[None]:
         positions = {} if position is None else {self._source: position}
+        self._intake.spoke[self._source] = monotonic()
         return await self._intake.take(batch, positions, waits=waits, share=self._share)
 
     async def add(self, location: str, number: int, time: int, value: float) -> Awaitable[None]:
+        self._intake.spoke[self._source] = monotonic()
         taken = self._intake.offer(location, number, time, value)
         if taken is None:
             one = Batch(location, np.array([number], np.int32), np.array([time]), np.array([value], np.float64))

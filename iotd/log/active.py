@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from iotd.log.base import RECORD_BYTES, Append, Numbering
-from iotd.log.frame import counted, partition_item, position_item, record_item, series_item, source_item
+from iotd.log.base import RECORD_BYTES, Append, Delete, Numbering
+from iotd.log.frame import counted, partition_item, position_item, series_item, source_item
 from iotd.log.index import Place
+from iotd.log.record import appended_item
 from iotd.log.segment import Segment
 from iotd.log.state import LogState
 from iotd.model.arrays import distinct
@@ -24,12 +25,12 @@ hits all copies near by, may cost more than the readings in it."""
 class Call(NamedTuple):
     """What one caller hands over: it is committed as a whole."""
 
-    appends: Sequence[Append]
+    appends: Sequence[Append | Delete]
     positions: Sequence[tuple[str, bytes]]
 
 
 Committed = list[Place | None]
-"""Where the records of a call lie; None for an append without readings."""
+"""Where the records of a call lie; None for an append without readings or series."""
 
 
 class Active:
@@ -82,7 +83,7 @@ class Group:
         self._state = state
         self._active = active
         self._numbering = numbering
-        self._records: list[tuple[Append, int, int, int]] = []  # with partition, sequence, readings before
+        self._records: list[tuple[Append | Delete, int, int, int]] = []  # with partition, sequence, readings before
         self._ends: dict[int, tuple[int, int]] = {}
         self._series: dict[int, bytes] = {}
         self._partitions: dict[int, str] = {}
@@ -120,7 +121,7 @@ class Group:
                     raise UsageError(f"series {number} cannot be described in the log")
         return new
 
-    def _record(self, partition: int, append: Append) -> int | None:
+    def _record(self, partition: int, append: Append | Delete) -> int | None:
         if len(append.series) == 0:
             return None
         if partition not in self._active.partitions:
@@ -128,7 +129,7 @@ class Group:
         state = self._state.states[partition]
         end, readings = self._ends.get(partition, (state.end, state.end_readings))
         self._records.append((append, partition, end + 1, readings))
-        self._ends[partition] = (end + 1, counted(readings, len(append.series)))
+        self._ends[partition] = (end + 1, counted(readings, append.readings))
         return len(self._records) - 1
 
     def parts(self) -> list[bytes]:
@@ -145,12 +146,10 @@ class Group:
         self._places: list[Place] = []
         self._sizes: list[int] = []
         for append, partition, sequence, before in self._records:
-            count = len(append.series)
-            place = Place(
-                sequence, count, before, self._active.segment.number, self._active.segment.size, at + RECORD_BYTES
-            )
+            segment = self._active.segment
+            place = Place(sequence, append.readings, before, segment.number, segment.size, at + RECORD_BYTES)
             self._places.append(place)
-            record = record_item(partition, sequence, before, append)
+            record = appended_item(partition, sequence, before, append)
             parts.append(record)
             self._sizes.append(len(record))
             at += len(record)

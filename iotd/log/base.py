@@ -1,4 +1,4 @@
-"""What every log offers, whatever keeps it: appending, reading, positions, truncation and identity."""
+"""What every log offers, whatever keeps it: appending, deleting, reading, positions, truncation and identity."""
 
 from __future__ import annotations
 
@@ -14,11 +14,18 @@ RECORD_BYTES = 19
 """What a record takes beside its columns."""
 READING_BYTES = 20
 """What a reading takes: series, time and value."""
+_RANGE_BYTES = 16
+_NUMBER_BYTES = 4
 
 
 def record_size(readings: int) -> int:
     """Bytes that a record of so many readings takes in the log."""
     return RECORD_BYTES + READING_BYTES * readings
+
+
+def deletion_size(series: int) -> int:
+    """Bytes that the deletion of a range of so many series takes in the log."""
+    return RECORD_BYTES + _RANGE_BYTES + _NUMBER_BYTES * series
 
 
 class Numbering(Protocol):
@@ -58,20 +65,76 @@ class Append:
     times: Times
     values: Values
 
+    @property
+    def size(self) -> int:
+        """Bytes it takes in the log."""
+        return record_size(len(self.series))
+
+    @property
+    def readings(self) -> int:
+        """How many."""
+        return len(self.series)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delete:
+    """A range of some series of one location that is to be deleted: it becomes one record.
+
+    Attributes:
+        location: names the partition.
+        series: int32, shape (n,); must not be changed once it is handed over.
+        first, last: ms, both included.
+    """
+
+    location: str
+    series: Numbers
+    first: int
+    last: int
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes in the log."""
+        return deletion_size(len(self.series))
+
+    @property
+    def readings(self) -> int:
+        """None: it is no reading."""
+        return 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Deletion:
+    """What was deleted of one partition: the readings of a range that stand before it in the log.
+
+    Readings of the range that were appended after it stay.
+
+    Attributes:
+        sequence: its place in the partition, among the records.
+        series: int32, shape (n,).
+        first, last: ms, both included.
+    """
+
+    sequence: int
+    series: Numbers
+    first: int
+    last: int
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """Readings of one partition that were appended together.
+    """Readings of one partition that were appended together, or a deletion.
 
     Attributes:
         sequence: place in the partition, from 1; a record behind another has the greater one.
-        series, times, values: columns of one length.
+        series, times, values: columns of one length; empty where it is a deletion.
+        deletion: None where it has readings.
     """
 
     sequence: int
     series: Numbers
     times: Times
     values: Values
+    deletion: Deletion | None = None
 
     def __len__(self) -> int:
         return len(self.series)
@@ -79,7 +142,7 @@ class Record:
     @property
     def size(self) -> int:
         """Bytes it takes in the log, and about as many in memory."""
-        return record_size(len(self.series))
+        return record_size(len(self.series)) if self.deletion is None else deletion_size(len(self.deletion.series))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +186,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What a partition holds beyond a position: exact counts."""
+    """What a partition holds beyond a position: exact counts; a deletion is a batch without readings."""
 
     batches: int
     readings: int
@@ -151,11 +214,24 @@ class Partition(Protocol):
         """Whether it holds as many bytes as it may: sources wait in ``Log.room``."""
         ...
 
+    @property
+    def unreadable(self) -> str | None:
+        """Why it can't be read now; None while it can."""
+        ...
+
     async def read(self, after: int, max_bytes: int) -> list[Record]:
         """Records beyond a sequence, in order: about ``max_bytes`` of them, one at least if there is one.
 
         What was truncated, or is damaged, is passed over: the first sequence may lie further on. Empty at the end.
         """
+        ...
+
+    def next_deletion(self, after: int) -> int | None:
+        """The sequence of the first deletion beyond a sequence; None where there is none. Costs next to nothing."""
+        ...
+
+    async def deletions(self, after: int) -> list[Deletion]:
+        """The deletions beyond a sequence, in order; those that were truncated are not among them."""
         ...
 
     async def appended_beyond(self, sequence: int) -> int:
@@ -175,6 +251,10 @@ class Partition(Protocol):
         ...
 
 
+SYSTEM = "iotd:system"
+"""The name under which a system that was adopted keeps its id, among the sources' positions."""
+
+
 class Log(Protocol):
     """Partitions of records, appended durably and read from any position."""
 
@@ -189,8 +269,17 @@ class Log(Protocol):
         ...
 
     @property
+    def fresh(self) -> bool:
+        """Whether there was none when it was opened."""
+        ...
+
+    @property
     def damage(self) -> Sequence[Damage]:
         """What is known to be lost, oldest first."""
+        ...
+
+    def note(self, damage: Damage) -> None:
+        """Adds what is known from elsewhere to be lost to the damage, once."""
         ...
 
     @property
@@ -225,6 +314,17 @@ class Log(Protocol):
         self, appends: Sequence[Append], positions: Sequence[tuple[str, bytes]] = ()
     ) -> asyncio.Future[list[int]]:
         """The same for several locations: all of them and the positions become durable together, or none."""
+        ...
+
+    def delete(self, location: str, series: Numbers, first: int, last: int) -> asyncio.Future[int]:
+        """Records that a range (ms, both ends included) of some series is deleted; the future is :meth:`append`'s.
+
+        What was appended before it is deleted, what is appended after it stays.
+
+        Raises:
+            StateError: the log is closed.
+            UsageError: no series is named, too many are, or the range is empty.
+        """
         ...
 
     async def room(self, location: str, share: float = 1.0) -> None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from iotd.log.active import Active
-from iotd.log.base import RECORD_BYTES, Append
+from iotd.log.base import RECORD_BYTES, Append, Delete
 from iotd.log.frame import HEADER as FRAME_HEADER
-from iotd.log.frame import RecordItem, columns, record_item, series_item
+from iotd.log.frame import series_item
 from iotd.log.index import Place
-from iotd.log.reader import Tables
+from iotd.log.reader import Tables, renumbered
+from iotd.log.record import RecordItem, appended, appended_item
 from iotd.log.segment import Bad, Segment, scan, segment_path
 from iotd.log.writer import Writer
 from iotd.model.arrays import distinct
@@ -118,7 +119,7 @@ class Compactor:
         truncated = writer.state.truncated
         data = writer.disk.read(segment_path(writer.folder, old))
         view = memoryview(data)
-        chunk: list[tuple[RecordItem, Append]] = []
+        chunk: list[tuple[RecordItem, Append | Delete]] = []
         size = 0
         for part in scan(data[: writer.segments[old].size]):
             if isinstance(part, Bad):
@@ -136,14 +137,14 @@ class Compactor:
         if chunk:
             self._write(chunk, active, moved)
 
-    def _translated(self, old: int, tag: int, payload: memoryview, item: RecordItem) -> Append:
-        series, times, values = columns(payload, item.offset, item.readings)
-        series, known = self._tables.translate(tag, series)
+    def _translated(self, old: int, tag: int, payload: memoryview, item: RecordItem) -> Append | Delete:
+        found = appended(payload, item.offset, item.readings)
+        series, known = self._tables.translate(tag, found.series)
         if known is not None:
             raise _Damaged(old)
-        return Append("", series, times, values)
+        return renumbered(found, series, known)
 
-    def _write(self, chunk: Sequence[tuple[RecordItem, Append]], active: Active, moved: Moved) -> None:
+    def _write(self, chunk: Sequence[tuple[RecordItem, Append | Delete]], active: Active, moved: Moved) -> None:
         writer = self._writer
         wanted = distinct(np.concatenate([append.series for _, append in chunk]))
         try:
@@ -157,7 +158,7 @@ class Compactor:
         for item, append in chunk:
             place = Place(item.sequence, item.readings, item.before, segment.number, segment.size, at + RECORD_BYTES)
             moved.places.setdefault(item.partition, {})[item.sequence] = place
-            record = record_item(item.partition, item.sequence, item.before, append)
+            record = appended_item(item.partition, item.sequence, item.before, append)
             parts.append(record)
             at += len(record)
             segment.add(item.partition, item.sequence, len(record))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from iotd.log.active import Call, Committed
 from iotd.log.base import Damage, Numbering
@@ -19,6 +20,7 @@ from iotd.log.state import begin
 from iotd.log.writer import Writer
 from iotd.model.errors import IotdError, StateError
 from iotd.ops.loggers import get_logger
+from iotd.ops.systemerrors import said
 
 log = get_logger(__name__)
 
@@ -35,7 +37,12 @@ class Core:
     """
 
     def __init__(
-        self, folder: Path, numbering: Numbering, disk: Disk | None = None, segment_size: int = SEGMENT_SIZE
+        self,
+        folder: Path,
+        numbering: Numbering,
+        disk: Disk | None = None,
+        segment_size: int = SEGMENT_SIZE,
+        begins_with: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
         """Opens or makes the log, and begins an epoch. Blocking.
 
@@ -45,20 +52,24 @@ class Core:
         self.folder = folder
         self.disk = disk or Disk()
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.disk.make_folder(folder)
             for left in folder.glob("*.tmp"):
                 self.disk.remove(left)
             found = recover(folder, self.disk)
         except OSError as e:
             raise StateError(
-                f"{folder}: the log can't be opened ({e.strerror}); it may hold readings that are nowhere else: "
+                f"{folder}: the log can't be opened ({said(e)}); it may hold readings that are nowhere else: "
                 "mend the disk or its rights"
             ) from None
+        self.fresh = found.id is None
         self.damage: list[Damage] = []
         for damage in found.damage:
             self.note(damage)
         self._cut_tails(found)
         self.state = begin(found)
+        for source, position in begins_with.items() if not found.last_segment else ():
+            self.state.source(source)
+            self.state.positions.setdefault(source, position)
         self.id = self.state.id.hex()
         self.epoch = self.state.epoch
         self.tables = Tables(tag_of(self.epoch), translations(found, numbering))
@@ -135,6 +146,10 @@ class Core:
     def rewrite(self) -> Moved | None:
         """See :meth:`Compactor.rewrite`; pass the outcome to :meth:`moved`, then drop the old segments."""
         return self._compactor.rewrite()
+
+    def watch(self) -> list[int]:
+        """See :meth:`Writer.watch`; the segments that are gone are lost to every partition."""
+        return self.writer.watch()
 
     # ── the indexes' owner ──
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,34 @@ class Disk:
 
     def close(self, fd: int) -> None:
         os.close(fd)
+
+    def same(self, fd: int, path: Path) -> bool:
+        """Whether the open file is still the one of this name."""
+        try:
+            named = path.stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(named, os.fstat(fd))
+
+    def exists(self, path: Path) -> bool:
+        return path.exists()
+
+    def make_folder(self, folder: Path) -> None:
+        """Makes a folder that is to be ours alone."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.sync_folder(folder.parent)
+
+    def identity(self, path: Path) -> tuple[int, int] | None:
+        """Tells a folder from another one of the same name; None when there is none."""
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
+
+    def read_only(self, folder: Path) -> bool:
+        """Whether the file system takes no writes at present."""
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
     def size(self, path: Path) -> int:
         return path.stat().st_size

@@ -19,6 +19,7 @@ Form on disk
         7 position   source u16, length u16, position
         8 state      partition u16, truncated u64, readings until there u32, end u64, readings until there u32
         9 tick       as a record, of readings of one time: time i64, n values f64, n series i32
+        10 deletion  partition u16, sequence u64, n u32, readings before u32, first ms i64, last ms i64, n series i32
 
 Invariants
     1.  One commit is one frame and one fdatasync, for all partitions and source positions in it. Nothing is
@@ -40,21 +41,25 @@ Invariants
     10. The end of a segment that no whole frame follows, when nothing else speaks of what was in it, is the torn
         end of a write that nobody was told of. It is cut off and is no loss.
     11. A write that failed is cut off again before the next one. After a sync that failed the segment is left.
-    12. No damage ends the log: it costs the records it hits, and is named in ``damage`` and by ``log_damaged``.
+    12. What a commit has written is in the file of that name in the log's folder, or it is not acknowledged. A file
+        that was removed or replaced is written anew from what is still open.
+    13. No damage ends the log: it costs the records it hits, and is named in ``damage`` and by ``log_damaged``.
+    14. A deletion is a record among the others, with a sequence, and without readings where they are counted.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from iotd.log.active import Call, Committed
-from iotd.log.base import Append, Damage, Numbering, record_size
+from iotd.log.base import Append, Damage, Delete, Numbering
 from iotd.log.budget import Budget
 from iotd.log.committer import Committer, Job
 from iotd.log.core import SEGMENT_SIZE, Core
@@ -66,7 +71,6 @@ from iotd.log.positions import Position, Positions
 from iotd.log.reader import Outcome
 from iotd.model.batch import Numbers, Times, Values
 from iotd.model.errors import IotdError, StateError, UsageError
-from iotd.ops.outage import Outage
 
 
 class EmbeddedLog:
@@ -83,23 +87,25 @@ class EmbeddedLog:
         keep_s: float = 0,
         segment_size: int = SEGMENT_SIZE,
         disk: Disk | None = None,
+        begins_with: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
         """Opens or makes the log; call it with the event loop running. Blocking.
 
         ``limit`` is in bytes and a partition's: at it ``room`` waits. Truncation waits for the positions ``required``,
-        and ``keep_s`` seconds more, for as much as takes a small part of the limit.
+        and ``keep_s`` seconds more, for as much as takes a small part of the limit. ``begins_with`` are positions by
+        source, which a log has from its first commit on where it held nothing before.
 
         Raises:
             StateError: the folder cannot be used.
         """
-        self._core = Core(folder, numbering, disk, segment_size)
+        self._core = Core(folder, numbering, disk, segment_size, begins_with)
         self.folder = folder
         self.budget = budget
         self._limit = limit
         self._keep_s = keep_s
         self._required = frozenset(required)
         self._loop = asyncio.get_running_loop()
-        self._committer = Committer(self._core, self._committed)
+        self._committer = Committer(self._core, self._committed, self._vanished)
         self._open: set[asyncio.Future[Any]] = set()
         self._partitions: dict[str, EmbeddedPartition] = {}
         for name in self._core.indexes.copy():
@@ -116,13 +122,25 @@ class EmbeddedLog:
         return self._core.epoch.id
 
     @property
+    def fresh(self) -> bool:
+        return self._core.fresh
+
+    @property
     def damage(self) -> Sequence[Damage]:
         return tuple(self._core.damage)
 
+    def note(self, damage: Damage) -> None:
+        self._core.note(damage)
+
     @property
-    def outage(self) -> Outage:
-        """Why commits fail at present (``disk full``)."""
-        return self._committer.outage
+    def failing(self) -> str | None:
+        """Why nothing can be written at present (``disk full``), None while all is well."""
+        return self._committer.failing
+
+    @property
+    def replaced(self) -> int:
+        """How often a file that somebody removed or replaced was written anew."""
+        return self._core.writer.replaced
 
     @property
     def partitions(self) -> tuple[str, ...]:
@@ -180,8 +198,11 @@ class EmbeddedLog:
     ) -> asyncio.Future[list[int]]:
         return self._submit(appends, positions, single=False)
 
+    def delete(self, location: str, series: Numbers, first: int, last: int) -> asyncio.Future[int]:
+        return self._submit((Delete(location, series, first, last),), (), single=True)
+
     def _submit(
-        self, appends: Sequence[Append], positions: Sequence[tuple[str, bytes]], single: bool
+        self, appends: Sequence[Append | Delete], positions: Sequence[tuple[str, bytes]], single: bool
     ) -> asyncio.Future[Any]:
         if self._committer.closed:
             raise StateError(f"{self.folder}: the log is closed")
@@ -189,7 +210,7 @@ class EmbeddedLog:
         for source, position in positions:
             if len(position) > 65_535:
                 raise UsageError(f"the position of {source} has {len(position)} bytes; 65,535 at most can be kept")
-        size = sum(record_size(len(append.series)) for append in checked)
+        size = sum(append.size for append in checked)
         for append in checked:
             self.partition(append.location).given(append)
         done: asyncio.Future[Any] = self._loop.create_future()
@@ -210,6 +231,10 @@ class EmbeddedLog:
             self._open.discard(job.done)
             if not job.done.done():
                 job.done.set_result(sequences[0] if job.single else sequences)
+
+    def _vanished(self, segments: Sequence[int]) -> None:
+        for partition in self._partitions.values():
+            partition.vanished(segments)
 
     def _refuse(self, job: Job, error: IotdError) -> None:
         for append in job.call.appends:
@@ -238,13 +263,17 @@ class EmbeddedLog:
         self._open.clear()
 
 
-def _checked(append: Append) -> Append:
+def _checked(append: Append | Delete) -> Append | Delete:
     """The columns in the types of the log.
 
     Raises:
-        UsageError: they differ in length, or are too long.
+        UsageError: they differ in length, or are too long; a deletion names nothing.
     """
     series = np.ascontiguousarray(append.series, np.int32)
+    if isinstance(append, Delete):
+        if series.ndim != 1 or not 0 < len(series) <= MAX_READINGS or append.first > append.last:
+            raise UsageError(f"{series.shape} series of {append.location} from {append.first} to {append.last}")
+        return Delete(append.location, series, append.first, append.last)
     times = np.ascontiguousarray(append.times, np.int64)
     values = np.ascontiguousarray(append.values, np.float64)
     if series.ndim != 1 or not series.shape == times.shape == values.shape:

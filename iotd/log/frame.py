@@ -7,11 +7,10 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-import numpy as np
 import xxhash
 
-from iotd.log.base import RECORD_BYTES, Append, Epoch, record_size
-from iotd.model.batch import Numbers, Times, Values
+from iotd.log.base import Epoch
+from iotd.log.record import RECORDS, RecordItem, parsed
 from iotd.model.errors import StateError
 
 VERSION = 1
@@ -26,14 +25,14 @@ MAX_READINGS = 4 * 1024 * 1024
 UNKNOWN = 0xFFFF_FFFF
 """Stands for a count of readings that nobody knows. Others are modulo this: enough to say how many a gap held."""
 
-_LOG, _EPOCH, _PARTITION, _SERIES, _RECORD, _SOURCE, _POSITION, _STATE, _TICK = range(1, 10)
+_LOG, _EPOCH, _PARTITION, _SERIES, _, _SOURCE, _POSITION, _STATE = range(1, 9)
+"""Kinds of items; those of records are in :mod:`iotd.log.record`."""
 _LOG_ITEM = struct.Struct("<BH16s")
 _EPOCH_ITEM = struct.Struct("<BQ8sI")
 _FIRST = struct.Struct("<HQI")
 _NAME_ITEM = struct.Struct("<BHH")
 _SERIES_ITEM = struct.Struct("<BBII")
 _DEFINITION = struct.Struct("<iH")
-_RECORD_ITEM = struct.Struct("<BHQII")
 _STATE_ITEM = struct.Struct("<BHQIQI")
 _COMPRESS_FROM = 512
 """Bytes of definitions from which on compressing them pays."""
@@ -64,18 +63,6 @@ class SeriesItem(NamedTuple):
     """What series numbers mean in frames of the same epoch."""
 
     descriptions: dict[int, bytes]
-
-
-class RecordItem(NamedTuple):
-    """A record: ``offset`` is that of its columns in the payload, ``before`` the count of readings before it, ``size``
-    what it takes in the frame."""
-
-    partition: int
-    sequence: int
-    readings: int
-    before: int
-    offset: int
-    size: int
 
 
 class SourceItem(NamedTuple):
@@ -201,35 +188,6 @@ def series_item(descriptions: Mapping[int, bytes]) -> bytes:
     return _SERIES_ITEM.pack(_SERIES, compressed, len(kept), len(body)) + kept
 
 
-def record_item(partition: int, sequence: int, before: int, append: Append) -> bytes:
-    """A record; where all its readings have one time, as those of a tick have, that is written once."""
-    times, count = append.times, len(append.series)
-    tick = count > 1 and times[0] == times[-1] and bool((times == times[0]).all())
-    return b"".join(
-        (
-            _RECORD_ITEM.pack(_TICK if tick else _RECORD, partition, sequence, count, before),
-            (times[:1] if tick else times).astype("<i8", copy=False).tobytes(),
-            append.values.astype("<f8", copy=False).tobytes(),
-            append.series.astype("<i4", copy=False).tobytes(),
-        )
-    )
-
-
-def columns(payload: memoryview, offset: int, count: int) -> tuple[Numbers, Times, Values]:
-    """Copies of a record's columns, which begin at an offset.
-
-    Raises:
-        ValueError: there is no such record.
-    """
-    tick = payload[offset - RECORD_BYTES : offset][:1] == bytes((_TICK,))
-    stored = np.frombuffer(payload, "<i8", 1 if tick else count, offset)
-    times = np.full(count, stored[0], np.int64) if tick else stored.astype(np.int64)
-    offset += stored.nbytes
-    values = np.frombuffer(payload, "<f8", count, offset).astype(np.float64)
-    series = np.frombuffer(payload, "<i4", count, offset + 8 * count).astype(np.int32)
-    return series, times, values
-
-
 def items(payload: memoryview) -> Iterator[Item]:
     """The items of a verified payload, in order.
 
@@ -250,10 +208,8 @@ def items(payload: memoryview) -> Iterator[Item]:
 
 def _item(payload: memoryview, at: int) -> tuple[Item, int]:
     kind = payload[at]
-    if kind in (_RECORD, _TICK):
-        _, partition, sequence, count, before = _RECORD_ITEM.unpack_from(payload, at)
-        size = record_size(count) - (8 * (count - 1) if kind == _TICK else 0)
-        return RecordItem(partition, sequence, count, before, at + RECORD_BYTES, size), at + size
+    if kind in RECORDS:
+        return parsed(payload, at)
     if kind == _STATE:
         _, *state = _STATE_ITEM.unpack_from(payload, at)
         return StateItem(*state), at + _STATE_ITEM.size

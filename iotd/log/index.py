@@ -16,7 +16,7 @@ class Place(NamedTuple):
 
     Attributes:
         sequence: its place in the partition.
-        readings: in it.
+        readings: in it; none where it is a deletion.
         before: readings of the partition before it, as :func:`iotd.log.frame.counted` counts them.
         segment: number of the file.
         frame: offset of its frame in the file.
@@ -48,6 +48,7 @@ class Index:
         self._segment = array("I")
         self._frame = array("I")
         self._offset = array("I")
+        self._deletions: list[int] = []
 
     def __len__(self) -> int:
         return len(self._sequence) - self._start
@@ -66,6 +67,8 @@ class Index:
             self._segment.append(place.segment)
             self._frame.append(place.frame)
             self._offset.append(place.offset)
+            if not place.readings:
+                self._deletions.append(place.sequence)
 
     @property
     def size(self) -> int:
@@ -96,6 +99,23 @@ class Index:
             found.append(place)
         return found
 
+    def next_deletion(self, after: int) -> int | None:
+        """The sequence of the first deletion beyond a sequence."""
+        if not self._deletions:
+            return None
+        at = bisect_right(self._deletions, after)
+        return self._deletions[at] if at < len(self._deletions) else None
+
+    def deletions(self, after: int) -> list[Place]:
+        """The deletions beyond a sequence, in order."""
+        sequences = self._deletions[bisect_right(self._deletions, after) :]
+        return [self._place(self._after(sequence) - 1) for sequence in sequences]
+
+    def within(self, segment: int, after: int) -> list[Place]:
+        """Records beyond a sequence that lie in a segment."""
+        places = map(self._place, range(self._after(after), len(self._sequence)))
+        return [place for place in places if place.segment == segment]
+
     def counted(self, upto: int) -> int:
         """Readings of the partition up to a sequence; UNKNOWN within a gap, where nobody can tell."""
         at = bisect_right(self._sequence, upto)
@@ -107,6 +127,8 @@ class Index:
     def truncate(self, upto: int) -> None:
         """Forgets the records up to a sequence."""
         self._start = self._after(upto)
+        if self._deletions:
+            del self._deletions[: bisect_right(self._deletions, upto)]
         cut = self._start - 1  # the last one stays: the sums of those behind it go on from there
         if cut > 0 and cut * 2 > len(self._sequence):
             self._base = self._readings[cut - 1]

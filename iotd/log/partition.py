@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 
-from iotd.log.base import Append, Depth, Record, record_size
+from iotd.log.base import Append, Delete, Deletion, Depth, Record
 from iotd.log.budget import Budget
 from iotd.log.core import Core
 from iotd.log.index import Place
 from iotd.log.keep import Keep
 from iotd.log.positions import Positions
 from iotd.log.reader import Outcome
+from iotd.log.record import record_of
+from iotd.ops.loggers import get_logger
+from iotd.ops.outage import Outage
+from iotd.ops.systemerrors import said
+
+log = get_logger(__name__)
 
 _ATTEMPTS = 5
 _RETRY_S = 0.2
@@ -43,6 +50,7 @@ class EmbeddedPartition:
         self._budget = budget
         self._read = read
         self._truncate = truncate
+        self._unreadable = Outage()
         self._run: deque[Record] = deque()
         self._released = 0
         self._pending = 0
@@ -75,6 +83,11 @@ class EmbeddedPartition:
         return len(self._index) == 0
 
     @property
+    def unreadable(self) -> str | None:
+        """Why its readers wait for the files, None while they do not."""
+        return self._unreadable.reason
+
+    @property
     def full(self) -> bool:
         return self.held >= self._keep.limit
 
@@ -104,22 +117,49 @@ class EmbeddedPartition:
                     return []
                 after = start - 1  # what lay between is lost
                 continue
-            try:
-                outcome = await self._read(places)
-            except OSError as e:
+            outcome, places = await self._outcome(places, attempts)
+            if outcome is None:
                 attempts += 1
-                if attempts < _ATTEMPTS:
-                    # a segment that was rewritten or removed is found elsewhere at once
-                    await asyncio.sleep(0 if isinstance(e, FileNotFoundError) else _RETRY_S)
-                    continue
-                bad = [p for p in places if p.segment == places[0].segment]
-                outcome = Outcome(lost=[(place, f"segment {place.segment} can't be read: {e}") for place in bad])
-                places = bad
-            if outcome.lost or outcome.unknown:
-                self._core.lost(self.name, outcome)
+                continue
             if outcome.records:
                 return outcome.records
             after, attempts = places[-1].sequence, 0
+
+    async def _outcome(self, places: list[Place], attempts: int) -> tuple[Outcome | None, list[Place]]:
+        """What lies at these places, and those it is about; None where they are to be looked up and tried again."""
+        try:
+            outcome = await self._read(places)
+        except OSError as e:
+            damaged = isinstance(e, FileNotFoundError) or e.errno == errno.EIO
+            if not damaged and self._unreadable.begins(said(e)):
+                log.error("log_unreadable", shard=self.name, reason=said(e), effect="readings wait in the log")
+            if not damaged or attempts + 1 < _ATTEMPTS:
+                # a segment that was rewritten or removed is found elsewhere at once
+                await asyncio.sleep(0 if isinstance(e, FileNotFoundError) else _RETRY_S)
+                return None, places
+            bad = [p for p in places if p.segment == places[0].segment]
+            outcome = Outcome(lost=[(place, f"segment {place.segment} can't be read: {e}") for place in bad])
+            places = bad
+        if (over := self._unreadable.ends()) is not None:
+            log.info("log_readable", shard=self.name, was=over[0], after_s=over[1])
+        if outcome.lost or outcome.unknown:
+            self._core.lost(self.name, outcome)
+        return outcome, places
+
+    def next_deletion(self, after: int) -> int | None:
+        return self._index.next_deletion(after)
+
+    async def deletions(self, after: int) -> list[Deletion]:
+        found: list[Deletion] = []
+        attempts = 0
+        while places := self._index.deletions(max(after, self.positions.truncated)):
+            outcome, places = await self._outcome(places, attempts)
+            if outcome is None:
+                attempts += 1
+                continue
+            found += [record.deletion for record in outcome.records if record.deletion is not None]
+            after, attempts = places[-1].sequence, 0
+        return found
 
     def _from_memory(self, after: int, max_bytes: int) -> list[Record]:
         run = self._run
@@ -148,27 +188,35 @@ class EmbeddedPartition:
 
     # ── appending ──
 
-    def given(self, append: Append) -> None:
-        """Readings are under way."""
-        self._pending += record_size(len(append.series))
+    def given(self, append: Append | Delete) -> None:
+        """Readings, or a deletion, are under way."""
+        self._pending += append.size
 
-    def refused(self, append: Append) -> None:
+    def refused(self, append: Append | Delete) -> None:
         """They were not committed, and will not be."""
-        self._pending -= record_size(len(append.series))
+        self._pending -= append.size
         self.positions.notify()
 
-    def committed(self, append: Append, place: Place | None) -> int:
+    def committed(self, append: Append | Delete, place: Place | None) -> int:
         """They are durable; returns their sequence."""
-        size = record_size(len(append.series))
+        size = append.size
         self._pending -= size
         if place is None:
             return self.end
         self._core.appended(self.name, place)
         # memory holds one unbroken run; what does not fit is read from the files when its turn comes
         if (not self._run or self._run[-1].sequence == place.sequence - 1) and self._budget.take(size):
-            self._run.append(Record(place.sequence, append.series, append.times, append.values))
+            self._run.append(record_of(place.sequence, append))
         self.positions.appended(place.sequence)
         return place.sequence
+
+    def vanished(self, segments: Sequence[int]) -> None:
+        """Segments were removed by somebody else: names what was in them, unless it is archived."""
+        for number in segments:
+            places = self._index.within(number, self.positions.of("archived"))
+            if places:
+                reason = f"segment {number} was removed"
+                self._core.lost(self.name, Outcome(lost=[(place, reason) for place in places]))
 
     def discard(self) -> None:
         self.positions.discard()

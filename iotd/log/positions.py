@@ -184,6 +184,10 @@ class Positions:
         """Seconds since a position last moved while something lies beyond it; 0 when nothing does."""
         return monotonic() - self._since[name] if self._at[name] < self.end else 0.0
 
+    def begin(self) -> None:
+        """Consumers begin now: what lies beyond the positions waits for them from now on, and not since they ended."""
+        self._since = dict.fromkeys(_NAMES, monotonic())
+
     def pin(self, sequence: int | None = None) -> Pin:
         """Holds truncation back to a sequence (by default to what is truncated now) until the pin is released."""
         pin = Pin(self, max(self.truncated, sequence or 0))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.log.base import Record
+from iotd.log.base import Append, Delete, Record
 from iotd.log.disk import Disk
-from iotd.log.frame import HEADER, FrameError, columns, payload_length, verify
+from iotd.log.frame import HEADER, FrameError, payload_length, verify
 from iotd.log.index import Place
+from iotd.log.record import appended, record_of
 from iotd.log.segment import segment_path
 from iotd.model.batch import Numbers
 
@@ -41,6 +42,14 @@ class Tables:
         today = table[np.where(inside, series, 0)]
         known = inside & (today >= 0)
         return today, None if known.all() else known
+
+
+def renumbered(found: Append | Delete, series: Numbers, known: NDArray[np.bool_] | None) -> Append | Delete:
+    """The same by today's numbers, as :meth:`Tables.translate` gave them; what is not known is left out."""
+    kept = slice(None) if known is None else known
+    if isinstance(found, Delete):
+        return replace(found, series=series[kept])
+    return Append(found.location, series[kept], found.times[kept], found.values[kept])
 
 
 @dataclass(slots=True)
@@ -101,15 +110,15 @@ class Reader:
         if self._last != (place.segment, place.frame):
             self._frame(fd, place)
         try:
-            series, times, values = columns(self._payload, place.offset, place.readings)
+            found = appended(self._payload, place.offset, place.readings)
         except ValueError:
             raise FrameError("a record is not where it was written") from None
-        series, known = self._tables.translate(self._tag, series)
-        if known is not None:
+        series, known = self._tables.translate(self._tag, found.series)
+        if known is not None and place.readings:  # nothing is left of a series that a deletion alone could name
             outcome.unknown.append((place, int(len(known) - known.sum())))
-            series, times, values = series[known], times[known], values[known]
-        if len(series):
-            outcome.records.append(Record(place.sequence, series, times, values))
+        found = renumbered(found, series, known)
+        if len(found.series):
+            outcome.records.append(record_of(place.sequence, found))
 
     def _frame(self, fd: int, place: Place) -> None:
         self._last = None

@@ -17,7 +17,6 @@ from iotd.log.frame import (
     LogItem,
     PartitionItem,
     PositionItem,
-    RecordItem,
     SeriesItem,
     SourceItem,
     StateItem,
@@ -27,6 +26,7 @@ from iotd.log.frame import (
     verify,
 )
 from iotd.log.index import Place
+from iotd.log.record import RecordItem
 from iotd.log.segment import Bad, Found, Segment, read_segment, segment_numbers, segment_path
 from iotd.model.errors import IotdError
 from iotd.ops.loggers import get_logger

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -90,10 +91,16 @@ def scan(data: bytes) -> Iterator[Found | Bad]:
 
 
 def read_segment(disk: Disk, path: Path) -> list[Found | Bad]:
-    """All of a file; one that the system cannot read is bad as a whole."""
+    """All of a file; one that its disk cannot read is bad as a whole.
+
+    Raises:
+        OSError: the system does not let us read it now: rights, file descriptors.
+    """
     try:
         return list(scan(disk.read(path)))
     except OSError as e:
+        if e.errno != errno.EIO:
+            raise
         return [Bad(0, 0, False, f"it can't be read ({e.strerror})")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,8 +44,11 @@ class Writer:
         self._broken = False
         self._meta_due = True
         self._witness: int | None = None
+        self._folder = disk.identity(folder)
         self.written = 0
         """Bytes written to segments since the log was opened."""
+        self.replaced = 0
+        """How often a file that was removed, or replaced by another one, was written anew."""
 
     def commit(self, calls: Sequence[Call]) -> list[Committed | IotdError]:
         """Makes calls durable in one frame. Those that cannot be encoded fail alone.
@@ -113,6 +117,11 @@ class Writer:
             self._broken = True
             self._cut(active)
             raise
+        try:
+            self._keep_named(active, active.segment.size + len(data))
+        except OSError:
+            self._cut(active)
+            raise
         self.written += len(data)
         return len(data)
 
@@ -121,6 +130,64 @@ class Writer:
             self.disk.truncate(active.fd, active.segment.size)
         except OSError:
             self._broken = True  # the torn frame stays; a copy of it is dropped when the log is opened
+
+    # ── whether the files are still ours ──
+
+    def watch(self) -> list[int]:
+        """Looks whether the files are still there, and the disk still takes writes.
+
+        Returns:
+            numbers of sealed segments that somebody has removed: what was in them is lost to the log.
+
+        Raises:
+            OSError: nothing can be written now.
+        """
+        active = self.active
+        if active is not None:
+            self._keep_named(active, active.segment.size)
+        else:
+            self._keep_folder()
+        if self.disk.read_only(self.folder):
+            raise OSError(errno.EROFS, "")
+        gone = [n for n in self.segments if active is None or n != active.segment.number]
+        return [n for n in gone if not self.disk.exists(segment_path(self.folder, n))]
+
+    def _keep_named(self, active: Active, size: int) -> None:
+        """What is written into a file that lost its name is gone at the next start: the file is written anew."""
+        path = segment_path(self.folder, active.segment.number)
+        if self.disk.same(active.fd, path):
+            return
+        self._keep_folder()
+        data = self.disk.read_at(active.fd, size, 0)
+        if len(data) < size:
+            raise OSError(errno.EIO, f"{path} was removed, and what was in it can't be read any more")
+        self.disk.replace(path, data)
+        fd = self.disk.open(path)
+        self.disk.close(active.fd)
+        active.fd = fd
+        if self._witness is not None:
+            self.disk.close(self._witness)
+            self._witness = None
+        self._meta_due = True
+        self._meta()
+        effect = "it was written anew from what was still open; nothing of it is lost"
+        log.error("log_file_replaced", path=str(path), bytes=size, effect=effect)
+        self.replaced += 1
+
+    def _keep_folder(self) -> None:
+        """The log's folder, made anew when it was removed.
+
+        Raises:
+            OSError: another one is in its place: a disk was mounted over it, or taken away from under it.
+        """
+        now = self.disk.identity(self.folder)
+        if now == self._folder:
+            return
+        if now is not None:
+            reason = f"{self.folder} is another folder than the one that was opened: put that back, or start iotd again"
+            raise OSError(errno.ESTALE, reason)
+        self.disk.make_folder(self.folder)
+        self._folder = self.disk.identity(self.folder)
 
     def _meta(self) -> None:
         if not self._meta_due:

@@ -36,6 +36,12 @@ class StateError(IotdError):
     exit_code = 73  # EX_CANTCREAT
 
 
+class StateUnwritable(StateError):
+    """The state directory takes no writes at present: full, read-only, or no descriptor is left."""
+
+    retriable = True
+
+
 class StackError(IotdError):
     """A server could not be started, stopped or reached by the stack."""
 
@@ -61,6 +67,10 @@ class NotMaster(ShardError):
 
 class ShardMisconfigured(ShardError):
     """The node answers, and will go on refusing until someone changes it: credentials, no TimeSeries module."""
+
+
+class ShardForeign(ShardMisconfigured):
+    """The node belongs to another location, or to another system: nothing is read from it nor written to it."""
 
 
 class ArchiveError(IotdError):

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import socket
+import struct
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from aiohttp import web
 
 from iotd.model.errors import IotdError, StateError
 from iotd.ops.loggers import get_logger
+from iotd.ops.systemerrors import NO_MEMORY, said
 
 log = get_logger(__name__)
 
@@ -26,6 +30,14 @@ Handler = Callable[[Mapping[str, str]], Awaitable[Any]]
 _SOCKET = "control.sock"
 _LOOK_S = 5.0
 """How long an answer to GET may take; what POST asks for takes as long as it takes."""
+
+
+_asking: ContextVar[int | None] = ContextVar("asking", default=None)
+
+
+def asking_user() -> int | None:
+    """The user id of whoever asks, within a handler; None where the system does not say it."""
+    return _asking.get()
 
 
 class NoDaemon(StateError):
@@ -69,7 +81,7 @@ class ControlServer:
             await web.UnixSite(self._runner, str(self._path)).start()
             self._path.chmod(0o600)
         except OSError as e:
-            raise StateError(f"{self._path}: can't listen there ({e.strerror or e}); set a shorter state_dir") from None
+            raise StateError(f"{self._path}: can't listen there ({said(e)}); set a shorter state_dir") from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -80,15 +92,28 @@ class ControlServer:
 
 def _route(handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(request: web.Request) -> web.Response:
+        _asking.set(_user(request))
         try:
             return web.json_response(text=to_json(await handler(request.query)))
         except IotdError as e:
             return web.json_response({"error": str(e), "exit_code": e.exit_code}, status=503)
+        except MemoryError:
+            log.error("request_failed", path=request.path, reason=NO_MEMORY)
+            return web.json_response({"error": NO_MEMORY, "exit_code": IotdError.exit_code}, status=503)
         except Exception as e:
             log.error("request_failed", path=request.path, exc_info=e)
             return web.json_response({"error": f"the daemon failed: {e!r}; its log has more"}, status=500)
 
     return answer
+
+
+def _user(request: web.Request) -> int | None:
+    peer: Any = request.transport and request.transport.get_extra_info("socket")
+    option = getattr(socket, "SO_PEERCRED", None)  # Linux
+    if peer is None or option is None:
+        return None
+    form = struct.Struct("3i")  # process, user, group
+    return int(form.unpack(peer.getsockopt(socket.SOL_SOCKET, option, form.size))[1])
 
 
 async def request(state: Path, method: str, path: str, params: Mapping[str, str] | None = None) -> Any:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from time import monotonic
 
 from iotd.ops.histogram import loop_lag
 
 _EVERY_S = 0.25
+_LATELY_S = 120.0
+_LONG_S = 1.0
 
 
 class LoopLag:
@@ -21,6 +24,7 @@ class LoopLag:
     def __init__(self) -> None:
         self.seconds = loop_lag()
         self.largest = 0.0
+        self._long: deque[tuple[float, float]] = deque()
 
     async def run(self) -> None:
         """Measures until cancelled."""
@@ -30,6 +34,15 @@ class LoopLag:
             late = max(0.0, monotonic() - due)
             self.seconds.observe(late)
             self.largest = max(self.largest, late)
+            if late > _LONG_S:
+                self._long.append((monotonic(), late))
+
+    @property
+    def lately(self) -> float:
+        """The largest lag within the last two minutes, in seconds; 0 when none was longer than a second."""
+        while self._long and monotonic() - self._long[0][0] > _LATELY_S:
+            self._long.popleft()
+        return max((late for _, late in self._long), default=0.0)
 
     def take_largest(self) -> float:
         """The largest lag since the last call, in seconds."""

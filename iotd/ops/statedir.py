@@ -11,6 +11,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from iotd.model.errors import StateError
+from iotd.ops.systemerrors import said
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def daemon_process(state: Path) -> psutil.Process | None:
 
 
 def _unusable(state: Path, error: OSError) -> StateError:
-    return StateError(f"{state}: the state directory can't be used ({error.strerror}); set state_dir")
+    return StateError(f"{state}: the state directory can't be used ({said(error)}); set state_dir")
 
 
 def _who(state: Path) -> str:

@@ -10,6 +10,7 @@ from time import monotonic
 from iotd.model.errors import IotdError
 from iotd.ops.backoff import Backoff
 from iotd.ops.loggers import get_logger
+from iotd.ops.systemerrors import NO_MEMORY
 from iotd.ops.tasks import Group
 
 log = get_logger(__name__)
@@ -20,12 +21,18 @@ _STEADY_S = 10.0
 
 
 class Supervisor:
-    """Keeps tasks running; :attr:`restarts` counts by name."""
+    """Keeps tasks running.
+
+    Attributes:
+        restarts: how often each died and was started again, by name.
+        failing: why those died that have not run steadily since.
+    """
 
     def __init__(
         self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep, now: Callable[[], float] = monotonic
     ) -> None:
         self.restarts: Counter[str] = Counter()
+        self.failing: dict[str, str] = {}
         self._sleep = sleep
         self._now = now
 
@@ -60,13 +67,16 @@ class Supervisor:
             failures += 1
 
     def _failed(self, name: str, error: Exception, failures: int) -> None:
+        reason = NO_MEMORY if isinstance(error, MemoryError) else str(error) or repr(error)
+        self.failing[name] = reason
         if failures == 0:
-            expected = isinstance(error, IotdError)
-            log.error("task_failed", task=name, reason=str(error) or repr(error), exc_info=None if expected else error)
+            expected = isinstance(error, IotdError | MemoryError)
+            log.error("task_failed", task=name, reason=reason, exc_info=None if expected else error)
 
     async def _recovered(self, name: str, failures: int, first: float) -> None:
         began = self._now()
         await self._sleep(_STEADY_S)
+        self.failing.pop(name, None)
         log.info("task_recovered", task=name, failures=failures, after_s=round(began - first, 3))
 
 
@@ -92,3 +102,5 @@ class Tasks:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for name in names:
+            self._supervisor.failing.pop(name, None)

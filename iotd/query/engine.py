@@ -13,6 +13,7 @@ from iotd.model.errors import ArchiveError, ArchiveMissing, ShardError
 from iotd.model.selection import Selection
 from iotd.model.series import Series
 from iotd.model.types import BUILT_IN, Types
+from iotd.query.doubts import Doubts
 from iotd.query.join import Known, Part, Range, Reach, assemble, joined, merge, missing, overtaken, parts
 from iotd.query.marks import Marks
 from iotd.query.result import Answer
@@ -64,6 +65,8 @@ class Query:
         self._dead: dict[str, str] = {}
         self._archive_trouble: str | None = None
         self._archived: dict[Series, int] = {}
+        self._doubts: Doubts | None = None
+        self._marks = Marks()
         self._missing: dict[str, list[Range]] = {location: [] for location in what.locations}
 
     async def learn(self) -> None:
@@ -77,8 +80,9 @@ class Query:
         try:
             if marks.incarnation is not None and await self.archive.incarnation() not in (None, marks.incarnation):
                 # a new bucket or file, behind the back of the daemon, which will notice too and archive all again
-                marks = Marks()
+                marks = marks.made_anew()
                 self.known = {sensor: marks.known(sensor, known.first) for sensor, known in self.known.items()}
+            self._doubts = Doubts(self.what, self.archive, marks)
             self._archived = await self.archive.begins(self.what, self.first, self.stop - 1)
         except ArchiveMissing as e:
             if not marks.kept or marks.marks:
@@ -88,9 +92,13 @@ class Query:
         except ArchiveError as e:
             self._archive_trouble = str(e)
             return
+        self._marks = marks
         silent = {sensor for sensor in self._sensors if sensor.location in self._dead}
-        for sensor in (self._archived.keys() | silent) - self.known.keys():
+        gone = {sensor for key in marks.gone if (sensor := Series.from_key(key)) in self.what}
+        for sensor in (self._archived.keys() | silent | gone) - self.known.keys():
             self.known[sensor] = marks.known(sensor, None)
+        if (begins := min(self.begins.values(), default=self.stop)) > self.first:
+            await self.doubted(self.first, min(begins, self.stop) - 1)
 
     async def _learn_shard(self, shard: ShardSource) -> dict[Series, int | None]:
         try:
@@ -131,9 +139,11 @@ class Query:
         wanted = self.known.keys() if sensors is None else sensors
         while True:
             plan = {s: parts(self.known[s], self.reach(s.location), first, last) for s in wanted}
-            held, archived = await asyncio.gather(self._from_shards(plan), self._from_archive(plan))
-            if held is None or archived is None:
-                continue  # who failed is noted, so the next plan is another one
+            held, archived, doubted = await asyncio.gather(
+                self._from_shards(plan), self._from_archive(plan), self.doubted(first, last)
+            )
+            if held is None or archived is None or doubted:
+                continue  # who failed, or holds too little, is noted, so the next plan is another one
             found = _join(plan, held, archived)
             if (gone := await self._let_go(plan, held)) is None:
                 continue
@@ -245,6 +255,20 @@ class Query:
 
     # ── what failed, and what that leaves open ──
 
+    async def doubted(self, first: int, last: int) -> bool:
+        """Whether the archive was found to hold less of a range than it did; :attr:`known` says it from now on."""
+        if self._doubts is None or not self.reach("").archive:
+            return False
+        try:
+            doubtful = await self._doubts.doubtful(first, last)
+        except ArchiveError as e:
+            self.archive_failed(e)
+            return True
+        for sensor, ranges in doubtful.items():
+            known = self.known.get(sensor) or self._marks.known(sensor, None)
+            self.known[sensor] = replace(known, doubt=tuple(joined([*known.doubt, *ranges])))
+        return bool(doubtful)
+
     def shard_failed(self, location: str, error: ShardError) -> None:
         """From now on the archive answers for this location, as far as it can."""
         self._dead[location] = str(error)
@@ -276,6 +300,10 @@ class Query:
         reasons = [f"no node answers ({dead})"] if dead else []
         if self._archive_trouble and (dead or self._missing[location]):
             reasons.append(f"the archive does not answer ({self._archive_trouble})")
+        if self._marks.elsewhere and self._missing[location]:
+            reasons.append(f"what may be missing was archived in another archive: {self._marks.elsewhere}")
+        if self._doubts is not None and (lost := self._doubts.why(location)) is not None:
+            reasons.append(lost if self._missing[location] else f"{lost}; what is here of them is from the shard")
         return "; ".join(reasons) or None
 
     async def close(self) -> None:

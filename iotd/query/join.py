@@ -7,7 +7,9 @@ apart from the ranges of it that are noted as dirty; every reading after it is i
   the shard's first reading where that is later (the shard came back empty, or retention has passed the watermark);
 - in a dirty range up to the boundary both answer, and where both have a reading at the same time the shard's stands,
   because what is late, or was written again, is there first;
-- where no watermark is known (no state directory here), the shard is taken to be whole from its first reading on.
+- where no watermark is known (no state directory here), the shard is taken to be whole from its first reading on;
+- in a **doubtful** range, where the archive was found to hold less than it did, both answer as in a dirty one, and what
+  lies before the shard's first reading may be missing.
 
 The boundary never depends on retention while there is a watermark: old readings come from the archive though the shard
 may still hold them, so nothing can expire under a query that streams. Without one, :func:`overtaken` says what did.
@@ -52,11 +54,13 @@ class Known:
         mark: its watermark, ms; None when it is not known.
         dirty: ranges in which the archive may lack readings, or hold values that have changed since.
         first: time of the first reading that the shard holds, ms; None when it holds none.
+        doubt: ranges in which the archive holds less than it did; see :mod:`iotd.query.doubts`.
     """
 
     mark: int | None = None
     dirty: tuple[Range, ...] = ()
     first: int | None = None
+    doubt: tuple[Range, ...] = ()
 
     @property
     def boundary(self) -> int:
@@ -95,7 +99,9 @@ def parts(known: Known, reach: Reach, first: int, last: int) -> list[Part]:
     boundary = known.boundary
     found: list[Part] = []
     at = first
-    for one in sorted(known.dirty):
+    # what is doubtful comes from the shard too, where that reaches so far back
+    doubtful = [one.within(ENDLESS if known.first is None else known.first, ENDLESS) for one in known.doubt]
+    for one in sorted([*known.dirty, *(one for one in doubtful if one)]):
         if (dirty := one.within(at, min(last, boundary))) is None:
             continue
         if at < dirty.first:
@@ -111,9 +117,12 @@ def parts(known: Known, reach: Reach, first: int, last: int) -> list[Part]:
 
 
 def missing(known: Known, reach: Reach, first: int, last: int) -> list[Range]:
-    """Where readings may be missing from ``first`` to ``last``, because one of the two can't be asked."""
+    """Where readings may be missing from ``first`` to ``last``: who has them can't be asked, or has lost some."""
+    upto = min(last, known.first - 1) if reach.shard and known.first is not None else last
+    doubt = [one.within(first, upto) for one in known.doubt] if reach.archive else []
+    lost = [one for one in doubt if one is not None]
     if reach.shard and reach.archive:
-        return []
+        return lost
     whole = Range(first, last)
     if not (reach.shard or reach.archive):
         return [whole]
@@ -126,7 +135,7 @@ def missing(known: Known, reach: Reach, first: int, last: int) -> list[Range]:
         return [whole]
     dirty = [one.within(first, min(last, known.mark)) for one in known.dirty]
     after = whole.within(known.mark + 1, last)
-    return sorted(r for r in (*dirty, after) if r is not None)
+    return sorted(r for r in (*dirty, after, *lost) if r is not None)
 
 
 def overtaken(known: Known, part: Part, first_now: int | None) -> Range | None:

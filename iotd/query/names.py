@@ -47,7 +47,9 @@ def select(
         types = (_one("type", str(sensor_type), types, {alias: t for t in types for alias in table[t].aliases}),)
     locations = settings.locations
     if not _is_all(location):
-        locations = (_one("location", str(location), settings.locations, {}),)
+        there = (*settings.locations, *settings.retired)
+        formers = {former: name for name, known in settings.known.items() for former, _ in known.formers}
+        locations = (_one("location", str(location), there, formers),)
     return Selection(locations, types, _ids(sensor_ids))
 
 

@@ -195,10 +195,9 @@ def _state(view: ShardView | None) -> State:
 
 async def _figures(settings: Tree, location: str, node: NodeView) -> _Figures:
     redis = settings.redis
-    connection = await Connection.open(
+    async with await Connection.open(
         Address.parse(node.address), redis, connect_timeout=LIMIT_S, response_timeout=LIMIT_S
-    )
-    try:
+    ) as connection:
         keys = await connection.call("TS.QUERYINDEX", f"location={location}")
         window = max(_RATE_MS, 3 * round(settings.sensors.interval.total_seconds() * 1000))
         upto = time.time_ns() // 1_000_000 - _SETTLED_MS
@@ -206,8 +205,6 @@ async def _figures(settings: Tree, location: str, node: NodeView) -> _Figures:
         replies = await connection.call_many(
             [(*rate, "FILTER", f"location={location}"), *(("TS.INFO", key) for key in keys)]
         )
-    finally:
-        await connection.close()
     counted, *infos = (reply for reply in replies if not isinstance(reply, BaseException))
     samples = sum(int(dict(zip(info[::2], info[1::2], strict=True))[b"totalSamples"]) for info in infos)
     written = sum(float(count) for _, _, buckets in counted for _, count in buckets)

@@ -131,9 +131,13 @@ class _Buckets:
         """By sensor: the starts of the buckets that are not empty, and their aggregations."""
         while True:
             segments, mixed = self._plan()
-            results = await asyncio.gather(self._by_shards(segments), self._by_archive(segments))
-            if None in results:
-                continue  # who failed is noted, so the next plan is another one
+            *results, doubted = await asyncio.gather(
+                self._by_shards(segments),
+                self._by_archive(segments),
+                self._query.doubted(self._first, self._last),
+            )
+            if doubted or None in results:
+                continue  # who failed, or holds too little, is noted, so the next plan is another one
             if await self._expired(segments):
                 continue
             columns: dict[Series, list[tuple[Times, Values]]] = {}
@@ -247,7 +251,7 @@ class _Buckets:
         """The archive's part of a bucket that only the boundary cuts; returns the first ms that is still to be read."""
         known = [self._query.known[sensor] for sensor in mixed.sensors]
         upto = min(*(k.boundary for k in known), mixed.last)
-        dirty = any(r.within(mixed.first, mixed.last) for k in known for r in k.dirty)
+        dirty = any(r.within(mixed.first, mixed.last) for k in known for r in (*k.dirty, *k.doubt))
         one = (mixed.first - self._run.first) // self._run.width == (mixed.last - self._run.first) // self._run.width
         if dirty or not one or upto < mixed.first:
             return mixed.first

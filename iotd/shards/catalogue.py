@@ -29,6 +29,10 @@ class Catalogue(Protocol):
         """The series of a number."""
         ...
 
+    def number_of(self, series: Series) -> int | None:
+        """The number of a series; None where it was never registered."""
+        ...
+
     def of_location(self, location: str) -> Sequence[int]:
         """The numbers of a location's series."""
         ...

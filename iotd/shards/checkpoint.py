@@ -9,7 +9,7 @@ says (:meth:`iotd.log.base.Log.position_of`): sequences of another history are n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -35,6 +35,8 @@ _APART_S = 0.3
 _WAIT_MS = 2_000
 _AOF_PATIENCE_S = 10
 """So long in vain for the replica's fsync while it does receive: it is asked whether it keeps a file at all."""
+_ASK_FOR_FILES_S = 30
+"""Between two questions whether both keep a file again."""
 
 
 def checkpoint_key(log_id: str, location: str) -> str:
@@ -76,10 +78,12 @@ class Checkpoint:
         *,
         watcher: Watcher,
         settings: Tree,
+        without_file: Callable[[str | None], None] = lambda why: None,
     ) -> None:
         """
         Args:
             connections: to the same run of the same master; as many checkpoints are waited for at once.
+            without_file: told which of the nodes keeps no append-only file, and None when both do.
         """
         self._connections = connections
         self._address = connections[0].address
@@ -91,6 +95,8 @@ class Checkpoint:
         self._response_timeout = settings.redis.response_timeout.total_seconds()
         self._by: Literal["waitaof", "wait"] = "wait" if settings.writer.confirm == "wait" else "waitaof"
         self._may_fall_back = settings.writer.confirm == "auto"
+        self._without_file = without_file
+        self._asked_for_files_at = 0.0
         self._standing: bytes | None = None
         self._history: bytes | None = None
         self._turn = asyncio.Lock()
@@ -175,7 +181,7 @@ class Checkpoint:
         return replies
 
     async def _is_durable(self, connection: Connection) -> bool:
-        if self._by == "wait":
+        if self._by == "wait" and not await self._files_again(connection):
             return await self._wait(connection, "WAIT", 1) >= 1
         timeout = _WAIT_MS / 1000 + self._response_timeout
         (reply,) = await connection.call_many([("WAITAOF", 1, 1, _WAIT_MS)], timeout=timeout)
@@ -186,11 +192,24 @@ class Checkpoint:
             raise shard_error(reply, f"{self._address}: WAITAOF")
         if reply[0] >= 1 and reply[1] >= 1:
             self._fsynced_at = monotonic()
+            self._without_file(None)
             return True
         in_vain = self._may_fall_back and reply[0] >= 1 and monotonic() - self._fsynced_at > _AOF_PATIENCE_S
         if in_vain and await self._receives_without_a_file(connection):
             self._fall_back("the replica keeps no append-only file")
         return False
+
+    async def _files_again(self, connection: Connection) -> bool:
+        """Whether both nodes keep a file again, after one did not."""
+        if not self._may_fall_back or monotonic() - self._asked_for_files_at < _ASK_FOR_FILES_S:
+            return False
+        self._asked_for_files_at = monotonic()
+        if b"aof_enabled:1" not in await connection.call("INFO", "persistence") or await self._no_replica_keeps_one():
+            return False
+        self._by = "waitaof"
+        self._fsynced_at = monotonic()
+        log.info("confirming_by_waitaof", shard=self._partition.name)
+        return True
 
     async def _receives_without_a_file(self, connection: Connection) -> bool:
         return await self._wait(connection, "WAIT", 1, ms=100) >= 1 and await self._no_replica_keeps_one()
@@ -204,17 +223,8 @@ class Checkpoint:
             return False
 
     async def _keeps_file(self, address: Address) -> bool:
-        redis = self._redis
-        connection = await Connection.open(
-            address,
-            redis,
-            connect_timeout=redis.connect_timeout.total_seconds(),
-            response_timeout=redis.response_timeout.total_seconds(),
-        )
-        try:
+        async with await Connection.to_node(address, self._redis) as connection:
             return b"aof_enabled:1" in await connection.call("INFO", "persistence")
-        finally:
-            await connection.close()
 
     async def _wait(self, connection: Connection, command: str, replicas: int, ms: int = _WAIT_MS) -> int:
         said = await connection.call(command, replicas, ms, timeout=ms / 1000 + self._response_timeout)
@@ -224,6 +234,8 @@ class Checkpoint:
         if self._by == "wait":
             return
         self._by = "wait"
+        self._asked_for_files_at = monotonic()
+        self._without_file(why)
         log.warning("confirming_by_wait", shard=self._partition.name, reason=why)
 
 

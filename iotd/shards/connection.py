@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from types import TracebackType
+from typing import Any, Self, cast
 
 import hiredis
 import redis.exceptions as rx
@@ -20,7 +21,7 @@ from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from iotd.config.tree import Credentials
+from iotd.config.tree import Credentials, Redis
 from iotd.config.values import Address
 from iotd.model.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
 from iotd.shards.tls import tls_context
@@ -110,6 +111,24 @@ class Connection:
             await link.disconnect(nowait=True)
             raise shard_error(e, f"{address}: can't connect") from None
         return cls(address, link, response_timeout)
+
+    @classmethod
+    async def to_node(cls, address: Address, redis: Redis) -> Connection:
+        """Opens one to a node with the limits that are configured for all nodes; raises as :meth:`open` does."""
+        return await cls.open(
+            address,
+            redis,
+            connect_timeout=redis.connect_timeout.total_seconds(),
+            response_timeout=redis.response_timeout.total_seconds(),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
 
     @property
     def ended(self) -> bool:

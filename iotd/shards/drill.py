@@ -159,10 +159,9 @@ class _Writes:
             await asyncio.sleep(_WRITE_EVERY_S)
 
     async def _to(self, address: Address) -> None:
-        connection = await Connection.open(
+        async with await Connection.open(
             address, self._settings.redis, connect_timeout=_GIVE_UP_S, response_timeout=_GIVE_UP_S
-        )
-        try:
+        ) as connection:
             while self._watcher.belief is not None and self._watcher.belief.address == address:
                 await connection.call("SET", "iotd:drill", "1", "PX", 60_000)
                 now = monotonic()
@@ -172,8 +171,6 @@ class _Writes:
                     self._by, self._at = address, now
                     self._accepted.notify_all()
                 await asyncio.sleep(_WRITE_EVERY_S)
-        finally:
-            await connection.close()
 
     async def accepted_by(self, which: Callable[[Address], bool]) -> Address:
         """The node that accepted the last write, once it is one that is wanted."""

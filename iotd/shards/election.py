@@ -58,6 +58,8 @@ def elect(
     sentinels: int,
     roles: Mapping[Address, NodeRole | None],
     were_slaves: Collection[Address],
+    *,
+    strangers: int = 0,
 ) -> Belief | None:
     """The node to write to now; None when there is none that may be believed.
 
@@ -68,7 +70,12 @@ def elect(
         roles: of every node that is known, as it said itself lately; None when it did not answer.
         were_slaves: nodes that were seen as replicas while ``current`` was master: only such a one can have been
             promoted; a node that comes back still believing it is master was not among them.
+        strangers: Sentinels that answered lately, and watch no master of this name: they contradict whoever names one.
     """
+    if strangers > sentinels // 2:
+        # they are another shard's, or have forgotten ours: nothing counts as durable, and nobody is believed anew
+        keeps = current is not None and roles.get(current.address) == "master"
+        return Belief(current.address, current.epoch, False) if current is not None and keeps else None
     choice = majority(claims, sentinels)
     if current is not None and roles.get(current.address) == "master":
         if choice is None:
@@ -91,6 +98,6 @@ def elect(
         # silence alone does not depose it: the connection to it may still live, and nobody else may be written to
         return current if roles.get(current.address) is None else None
 
-    if not claims and len(masters) == 1 and None not in roles.values():
+    if not claims and not strangers and len(masters) == 1 and None not in roles.values():
         return Belief(masters[0], 0, True)
     return None

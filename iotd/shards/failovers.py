@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from iotd.config import Settings
+from iotd.config.places import metadata_file
 from iotd.config.topology import Shard
+from iotd.model.errors import StateError
 from iotd.ops.files import write_atomically
+from iotd.ops.systemerrors import said
 
 _KEPT = 100
 
@@ -37,14 +41,16 @@ class Failover:
 class ShardingMetadata:
     """One JSON file per location in ``sharding_metadata/``, always written whole and renamed into place."""
 
-    def __init__(self, state: Path, shard: Shard, keys: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, state: Path, shard: Shard, keys: Callable[[], Sequence[str]], system: str | None) -> None:
         """
         Args:
+            system: the id that the shard's servers carry; None where they were not written to yet.
             keys: the Redis keys of the location's series, as they are when the file is written.
         """
-        self.path = state / "sharding_metadata" / f"{shard.location}.json"
+        self.path = metadata_file(state, shard.location)
         self._shard = shard
         self._keys = keys
+        self._system = system
         self.failovers: list[Failover] = self._read()
 
     def _read(self) -> list[Failover]:
@@ -67,8 +73,8 @@ class ShardingMetadata:
         del self.failovers[:-_KEPT]
         self.write(target)
 
-    def write(self, master: str) -> None:
-        """Writes the file with the present master; blocking.
+    def write(self, master: str | None) -> None:
+        """Writes the file with the present master (None: not known yet); blocking.
 
         Raises:
             OSError: it can't be written.
@@ -76,8 +82,12 @@ class ShardingMetadata:
         shard = self._shard
         content: dict[str, Any] = {
             "location": shard.location,
+            "shard": shard.name,
+            "place": shard.place,
             "service": shard.service,
+            "system": self._system,
             "master": master,
+            "formers": [{"name": name, "until": until} for name, until in shard.formers],
             "nodes": {node.name: str(node.address) for node in shard.nodes},
             "series": list(self._keys()),
             "last_failover": self.last.at if self.last else None,
@@ -85,3 +95,19 @@ class ShardingMetadata:
         }
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(self.path, json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def note_places(settings: Settings, shards: Iterable[Shard]) -> None:
+    """Notes which servers are whose before they are started or written to; blocking.
+
+    Raises:
+        StateError: it can't be written.
+    """
+    for shard in shards:
+        known = settings.known.get(shard.location)
+        if known is None or known.place is None:
+            metadata = ShardingMetadata(settings.state, shard, tuple, shard.system)
+            try:
+                metadata.write(None)
+            except OSError as e:
+                raise StateError(f"{metadata.path}: can't be written ({said(e)}); set state_dir") from None

@@ -117,10 +117,5 @@ class Link:
             await self.close()
         if self._connection is None:
             self.opened += 1
-            self._connection = await Connection.open(
-                address,
-                self._settings,
-                connect_timeout=self._settings.connect_timeout.total_seconds(),
-                response_timeout=self._settings.response_timeout.total_seconds(),
-            )
+            self._connection = await Connection.to_node(address, self._settings)
         return self._connection

@@ -13,6 +13,7 @@ from iotd.config.values import Address
 from iotd.model.errors import IotdError
 from iotd.shards.connection import Argument, Connection
 from iotd.shards.election import elect
+from iotd.shards.identity import IDENTITY_KEY, Expected
 from iotd.shards.sentinels import AddressMap, SentinelClient
 
 _TIMEOUT_S = 0.4
@@ -97,7 +98,9 @@ class _Answer:
 
 async def _redis(settings: Tree, shard: Shard, node: Node, timeout: float) -> _Answer:
     try:
-        role, memory, keys = await _ask(settings.redis, node, [("ROLE",), ("INFO", "memory"), ("DBSIZE",)], timeout)
+        asked: list[tuple[str, ...]] = [("ROLE",), ("INFO", "memory"), ("DBSIZE",), ("GET", IDENTITY_KEY)]
+        role, memory, keys, identity = await _ask(settings.redis, node, asked, timeout)
+        Expected(shard.name, shard.system).check(identity, node.address)
     except IotdError as e:
         return _Answer(problem=str(e))
     reach = AddressMap(shard, settings)
@@ -125,11 +128,10 @@ async def _claim(settings: Tree, shard: Shard, node: Node, timeout: float) -> An
 async def _ask(
     credentials: Credentials, node: Node, commands: Sequence[Sequence[Argument]], timeout: float
 ) -> list[Any]:
-    connection = await Connection.open(node.address, credentials, connect_timeout=timeout, response_timeout=timeout)
-    try:
+    async with await Connection.open(
+        node.address, credentials, connect_timeout=timeout, response_timeout=timeout
+    ) as connection:
         replies = await connection.call_many(commands)
-    finally:
-        await connection.close()
     for reply in replies:
         if isinstance(reply, BaseException):
             raise IotdError(f"{node.address}: {reply}")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from iotd.config.tree import Redis
 from iotd.log.base import Partition
+from iotd.log.deletions import standing
 from iotd.model.arrays import distinct
 from iotd.model.batch import Numbers, Times, Values
 from iotd.model.errors import ShardError, ShardUnavailable
@@ -111,7 +112,7 @@ class Repair:
     async def from_log(
         self, connection: Connection, partition: Partition, numbers: Collection[int], upto: int
     ) -> dict[int, int]:
-        """Writes all that the log still has of some series, up to a sequence and in order.
+        """Writes all that the log still has of some series and that was not deleted, up to a sequence and in order.
 
         Returns:
             how many readings of each series were found.
@@ -124,11 +125,14 @@ class Repair:
         found = np.zeros(len(wanted), np.int64)
         with partition.positions.pin() as pin:
             after = pin.sequence
+            deletions = await partition.deletions(after)
             while after < upto and (records := await partition.read(after, _PAGE)):
                 for record in records:
                     if record.sequence > upto:
                         break
                     of = wanted[record.series]
+                    if (stands := standing(deletions, record.sequence, record.series, record.times)) is not None:
+                        of &= stands
                     if of.any():
                         series = record.series[of]
                         await self.write(connection, series, record.times[of], record.values[of])

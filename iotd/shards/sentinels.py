@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from time import time_ns
 
 from iotd.config.topology import Node, Shard
 from iotd.config.tree import Tree
 from iotd.config.values import Address
-from iotd.model.errors import ShardMisconfigured
+from iotd.model.errors import ShardError, ShardMisconfigured
 from iotd.shards.connection import Connection
 from iotd.shards.election import Claim
+
+_BLIND_MS = 10_000
+"""It asks for INFO every ten seconds: a clock that was ahead by less does no harm."""
 
 TROUBLE = frozenset({"+sdown", "+odown", "+try-failover", "+new-epoch", "+reboot", "+switch-master", "+promoted-slave"})
 """Events after which the nodes' roles are probed closely."""
@@ -36,6 +39,10 @@ class SentinelEvent:
     master: bool
 
 
+class NotWatched(ShardError):
+    """A Sentinel watches no master of that name: it is another shard's, or has forgotten ours."""
+
+
 class AddressMap:
     """Translates what Sentinels and nodes say of each other into addresses that we reach.
 
@@ -54,6 +61,17 @@ class AddressMap:
         return self._given.get(host) or self._named.get(host, said)
 
 
+def blind_s(said: Mapping[bytes, bytes]) -> float:
+    """For how many seconds a Sentinel will not ask the nodes for INFO, by its SENTINEL MASTER; 0 where it does.
+
+    It asks every ten seconds by the wall clock. Where that was ahead for a moment, it last asked in the future, and
+    asks again only when the clock has come there. Until then it notices no promotion, so that it can't complete a
+    failover (Redis 7.4: ``-failover-abort-slave-timeout``). Starting it again heals it.
+    """
+    ahead_ms = -int(said.get(b"info-refresh", b"0"))
+    return ahead_ms / 1000 if ahead_ms > _BLIND_MS else 0.0
+
+
 class SentinelClient:
     """One Sentinel, asked over one long-lived connection, and its events over another."""
 
@@ -62,6 +80,8 @@ class SentinelClient:
         self._service = shard.service
         self._settings = settings.sentinel
         self._map = AddressMap(shard, settings)
+        self.blind_s = 0.0
+        """For so long it will not ask the nodes who they are, as it last said; see :func:`blind_s`."""
         self._asking: Connection | None = None
         self._listening: Connection | None = None
 
@@ -69,7 +89,8 @@ class SentinelClient:
         """Where this Sentinel says the master is, and since which configuration epoch.
 
         Raises:
-            ShardError: no answer in time, or it does not watch our master.
+            NotWatched: it does not know our master's name.
+            ShardError: no answer in time.
         """
         try:
             if self._asking is None:
@@ -77,10 +98,19 @@ class SentinelClient:
             reply = await self._asking.call("SENTINEL", "MASTER", self._service)
         except ShardMisconfigured:
             raise
+        except ShardError as e:
+            if "No such master" in str(e):
+                raise NotWatched(
+                    f"{self.node.name} at {self.node.address} watches no master named {self._service!r}: "
+                    "check topology.shards, or start it anew with `iotd stack up`"
+                ) from None
+            await self.close_asking()
+            raise
         except BaseException:
             await self.close_asking()
             raise
         said = dict(zip(reply[::2], reply[1::2], strict=False))
+        self.blind_s = blind_s(said)
         return Claim(self._map(said[b"ip"].decode(), int(said[b"port"])), int(said[b"config-epoch"]))
 
     async def fail_over(self) -> None:

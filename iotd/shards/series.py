@@ -105,7 +105,7 @@ async def make_series(connection: Connection, series: Iterable[Series], settings
     series = list(series)
     for start in range(0, len(series), _AT_ONCE):
         some = series[start : start + _AT_ONCE]
-        replies = await connection.call_many([("TS.CREATE", s.key, *_options(s, settings)) for s in some])
+        replies = await connection.call_many([("TS.CREATE", s.key, *options(s, settings)) for s in some])
         existing = []
         for one, reply in zip(some, replies, strict=True):
             if not isinstance(reply, BaseException):
@@ -120,7 +120,7 @@ async def make_series(connection: Connection, series: Iterable[Series], settings
 
 async def _alter(connection: Connection, series: Sequence[Series], settings: Redis) -> list[Series]:
     taken = []
-    replies = await connection.call_many([("TS.ALTER", s.key, *_options(s, settings)) for s in series])
+    replies = await connection.call_many([("TS.ALTER", s.key, *options(s, settings)) for s in series])
     for one, reply in zip(series, replies, strict=True):
         if not isinstance(reply, BaseException):
             continue
@@ -135,7 +135,8 @@ def _retention(settings: Redis) -> int:
     return round(settings.retention.total_seconds() * 1000)
 
 
-def _options(series: Series, settings: Redis) -> list[str | int]:
+def options(series: Series, settings: Redis) -> list[str | int]:
+    """What TS.CREATE and TS.ALTER are told of a series."""
     labels = [text for pair in series.labels.items() for text in pair]
     return [
         *("RETENTION", _retention(settings), "CHUNK_SIZE", settings.chunk_bytes, "DUPLICATE_POLICY", "LAST"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,23 @@ from iotd.config.tree import Tree
 from iotd.config.values import Address
 from iotd.log.base import Depth, Log, Partition
 from iotd.model.batch import Batch, Times, Values
+from iotd.model.errors import ShardForeign, ShardMisconfigured
 from iotd.model.series import Series
+from iotd.ops.lately import Lately
 from iotd.ops.loggers import get_logger
+from iotd.ops.outage import Outage
+from iotd.ops.systemerrors import said
 from iotd.ops.tasks import together
 from iotd.shards.catalogue import Catalogue, Held
+from iotd.shards.checkpoint import checkpoint_key
 from iotd.shards.failovers import Failover, ShardingMetadata
+from iotd.shards.identity import Expected, from_0_1
 from iotd.shards.watcher import Watcher
 from iotd.shards.writer import Writer
 
 log = get_logger(__name__)
+
+_LATELY_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +54,23 @@ class ShardState:
         durable: readings on the disks of master and replica, since then.
         replayed: batches that waited when a master was taken up.
         held: readings that were not accepted since then, by the intake or by Redis.
+        held_lately: of these, those of the last hour.
         expired: readings older than the shard keeps, which only the archive takes.
         lost_series: series of which the shard may lack what the log no longer has, not yet written back.
         trouble: why nothing is written at present, None while all is well.
+        unacknowledged_s: seconds since the master last answered for readings, while some wait for it (0 when none do).
+        sentinels_in_all: how many there should be.
+        foreign: by node name, why it is another location's or system's.
+        refusing: by node name, why it does not let us in.
+        strangers: names of Sentinels that watch no master of this name.
+        blind: by name of a Sentinel whose clock was ahead: for how many seconds it will not ask the nodes.
+        without_file: which node keeps no append-only file, so that durable means in memory; None when both do.
+        unreadable: why the log can't be read now, None while it can.
+        clocks: by name of a node on another machine, by how much its clock is ahead of ours, ms (behind: negative).
+        metadata: why the sharding metadata can't be written, None while it can.
         outage_s: seconds during which nothing was written since then, the present outage among them.
         failovers: how often the shard has failed over since then.
+        failovers_lately: of these, those of the last hour.
         failovers_known: how often it has, as far as that is remembered.
         last_failover: the last one of these.
     """
@@ -69,11 +90,23 @@ class ShardState:
     durable: int
     replayed: int
     held: int
+    held_lately: int
     expired: int
     lost_series: int
     trouble: str | None
+    unacknowledged_s: float
+    sentinels_in_all: int
+    foreign: dict[str, str]
+    refusing: dict[str, str]
+    strangers: list[str]
+    blind: dict[str, float]
+    without_file: str | None
+    unreadable: str | None
+    clocks: dict[str, float]
+    metadata: str | None
     outage_s: float
     failovers: int
+    failovers_lately: int
     failovers_known: int
     last_failover: Failover | None
 
@@ -82,20 +115,35 @@ class ShardService:
     """Runs one shard; :meth:`state` is for status and metrics."""
 
     def __init__(
-        self, shard: Shard, log_: Log, catalogue: Catalogue, *, held: Held, settings: Tree, state: Path
+        self,
+        shard: Shard,
+        log_: Log,
+        catalogue: Catalogue,
+        *,
+        system: str,
+        held: Held,
+        settings: Tree,
+        state: Path,
+        heard: Callable[[str, float], None] = lambda node, ahead_ms: None,
     ) -> None:
         """
         Args:
+            system: the id of the system that its servers are to belong to.
             held: keeps the readings that Redis refuses.
             state: the state directory, for the sharding metadata.
+            heard: told by how much a node's clock is ahead of ours, ms.
         """
         self.shard = shard
         self.partition: Partition = log_.partition(shard.location)
-        self.watcher = Watcher(shard, settings)
+        expected = Expected(shard.name, system, checkpoint_key(log_.id, shard.location), legacy=from_0_1(state))
+        self.watcher = Watcher(shard, settings, expected=expected, heard=heard)
         numbers = catalogue.of_location
         self.metadata = ShardingMetadata(
-            state, shard, lambda: [catalogue.keys[n].decode() for n in numbers(shard.location)]
+            state, shard, lambda: [catalogue.keys[n].decode() for n in numbers(shard.location)], system
         )
+        self._metadata_fails = Outage()
+        self._held_lately = Lately(_LATELY_S)
+        self._failovers_lately = Lately(_LATELY_S)
         self._failovers = 0
         self._outage_s = 0.0
         self._backlog = self.partition.depth("durable").readings
@@ -119,15 +167,16 @@ class ShardService:
 
     def go_on_from(self, before: ShardService) -> None:
         """Goes on where a service of the same location left off, which this one replaces."""
-        self.writer.stats = before.writer.stats
-        self.writer.losses.series |= before.writer.losses.series
+        self.writer.go_on_from(before.writer)
+        self._held_lately = before._held_lately
+        self._failovers_lately = before._failovers_lately
         self._failovers = before._failovers
         self._outage_s = before._outage_s
         self._backlog, self._durable = before._backlog, before._durable
 
-    async def write_again(self, batch: Batch) -> NDArray[np.bool_]:
+    async def write_again(self, batch: Batch, upto: int) -> NDArray[np.bool_]:
         """See :meth:`Writer.write_again`."""
-        return await self.writer.write_again(batch)
+        return await self.writer.write_again(batch, upto)
 
     async def restore(self, series: Series, times: Times, values: Values) -> int:
         """See :meth:`Writer.restore`."""
@@ -162,7 +211,10 @@ class ShardService:
         try:
             await asyncio.to_thread(write, *args)
         except OSError as e:
-            log.warning("metadata_not_written", path=str(self.metadata.path), reason=str(e))
+            if self._metadata_fails.begins(said(e)):
+                log.warning("metadata_not_written", path=str(self.metadata.path), reason=said(e))
+        else:
+            self._metadata_fails.ends()
 
     def state(self, *, taken: int, held: int) -> ShardState:
         """What is known now; asks nobody.
@@ -191,11 +243,24 @@ class ShardService:
             durable=self._durable,
             replayed=stats.replayed,
             held=held + stats.refused,
+            held_lately=self._held_lately.of(held + stats.refused),
             expired=stats.expired,
             lost_series=len(self.lost_series),
-            trouble=stats.outage.reason or watcher.refusal.reason,
+            # a node that is refused is why nothing is written only where there is no other one to write to
+            trouble=stats.outage.reason or (None if belief else watcher.refusal),
+            unacknowledged_s=round(partition.positions.waiting("acknowledged"), 3),
+            sentinels_in_all=len(self.shard.sentinels),
+            foreign={name(a): reason for a, reason in watcher.refusals(ShardForeign).items()},
+            refusing={name(a): reason for a, reason in watcher.refusals(ShardMisconfigured).items()},
+            strangers=watcher.strange,
+            blind=watcher.blind,
+            without_file=self.writer.stats.without_file,
+            unreadable=partition.unreadable,
+            clocks={name(a): round(ahead) for a, ahead in watcher.clocks.items()},
+            metadata=self._metadata_fails.reason,
             outage_s=round(self._outage_s + stats.outage.seconds, 3),
             failovers=self._failovers,
+            failovers_lately=self._failovers_lately.of(self._failovers),
             failovers_known=len(self.metadata.failovers),
             last_failover=self.metadata.last,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from time import monotonic
 from typing import Any
 
@@ -13,7 +14,7 @@ from prometheus_client import Histogram
 
 from iotd.config.tree import Tree
 from iotd.config.values import Address
-from iotd.log.base import Partition, Record
+from iotd.log.base import Deletion, Partition, Record
 from iotd.model.arrays import distinct
 from iotd.model.batch import Numbers, Times, Values
 from iotd.model.errors import ShardUnavailable
@@ -25,6 +26,7 @@ from iotd.ops.turns import turn
 from iotd.shards.catalogue import Catalogue
 from iotd.shards.checkpoint import Checkpoint
 from iotd.shards.connection import Connection
+from iotd.shards.deleting import delete_range
 from iotd.shards.losses import Losses
 from iotd.shards.madd import Packer
 from iotd.shards.repair import READINGS, Refusals
@@ -63,6 +65,7 @@ class WriterStats:
         node: which one that was.
         latency: seconds from sending to the last of the replies.
         outage: what keeps it from writing.
+        without_file: which node keeps no append-only file; None when both do, as far as is known.
     """
 
     readings: int = 0
@@ -73,6 +76,7 @@ class WriterStats:
     node: Address | None = None
     latency: Histogram = field(default_factory=write_latency)
     outage: Outage = field(default_factory=Outage)
+    without_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ class Shared:
         failed_over: told (node before, node now, reason, seconds without an accepted write) at the first write that
             another node has accepted.
         accepted: called whenever a master has acknowledged something.
+        mending: held by whoever writes again into the master what it had before, and while a range is deleted there.
     """
 
     partition: Partition
@@ -94,6 +99,7 @@ class Shared:
     packer: Packer
     failed_over: FailedOver
     accepted: Callable[[], None]
+    mending: asyncio.Lock
 
 
 class Session:
@@ -119,6 +125,7 @@ class Session:
         self._packer = shared.packer
         self._failed_over = shared.failed_over
         self._accepted = shared.accepted
+        self._mending = shared.mending
         self._retention = round(shared.settings.redis.retention.total_seconds() * 1000) + _MARGIN_MS
         self._timeout = shared.settings.redis.response_timeout.total_seconds()
         self._window = Window(shared.settings.writer.in_flight)
@@ -171,6 +178,12 @@ class Session:
         while True:
             end = await self._partition.appended_beyond(after)
             records = await self._partition.read(after, _PAGE)
+            if records and self._partition.next_deletion(after) is not None:
+                if (deletion := records[0].deletion) is not None:
+                    await self._delete(deletion)
+                    after = deletion.sequence
+                    continue
+                records = list(takewhile(lambda record: record.deletion is None, records))
             upto = records[-1].sequence if records else end  # what lies up to there can't be read
             series, times, values = _columns(records)
             for first in range(0, max(1, len(times)), READINGS):
@@ -191,6 +204,22 @@ class Session:
         if expired:
             series, times, values = series[keep], times[keep], values[keep]
         return Sent(self._packer.pack(series, times, values), upto, expired)
+
+    async def _delete(self, deletion: Deletion) -> None:
+        """Deletes a range, once the master has answered for all that stands before it; what follows is sent then."""
+        await self._window.empty()
+        keys = [self._catalogue.keys[number] for number in deletion.series.tolist()]
+        async with self._mending, self._side_turn:
+            await delete_range(self._side, keys, deletion.first, deletion.last)
+        log.info(
+            "shard_deleted",
+            shard=self._location,
+            node=self._node,
+            series=len(keys),
+            first=deletion.first,
+            last=deletion.last,
+        )
+        self._acknowledged(self._pack(*_columns([]), deletion.sequence))
 
     async def _make(self, numbers: list[int], after: int) -> None:
         async with self._side_turn:

@@ -6,20 +6,21 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from contextlib import aclosing
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Any, cast
 
 from iotd.config.topology import Shard
 from iotd.config.tree import Tree
 from iotd.config.values import Address
-from iotd.model.errors import IotdError, ShardMisconfigured
+from iotd.model.errors import IotdError, ShardForeign, ShardMisconfigured
 from iotd.ops.backoff import Backoff
 from iotd.ops.loggers import get_logger
 from iotd.ops.outage import Outage
 from iotd.ops.tasks import Group, together
 from iotd.shards.connection import Connection
 from iotd.shards.election import Belief, Claim, NodeRole, elect
-from iotd.shards.sentinels import TROUBLE, AddressMap, SentinelClient, SentinelEvent
+from iotd.shards.identity import Expected, identify
+from iotd.shards.sentinels import TROUBLE, AddressMap, NotWatched, SentinelClient, SentinelEvent
 
 log = get_logger(__name__)
 
@@ -39,19 +40,35 @@ class Watcher:
     """
 
     def __init__(
-        self, shard: Shard, settings: Tree, on_event: Callable[[SentinelEvent], None] = lambda event: None
+        self,
+        shard: Shard,
+        settings: Tree,
+        on_event: Callable[[SentinelEvent], None] = lambda event: None,
+        *,
+        expected: Expected | None = None,
+        heard: Callable[[str, float], None] = lambda node, ahead_ms: None,
     ) -> None:
+        """
+        Args:
+            expected: what the nodes are to be; None: any shard of this name.
+            heard: told a node's name, and by how much its clock is ahead of ours, ms.
+        """
         self.shard = shard
+        self.expected = expected or Expected(shard.name)
         self.belief: Belief | None = None
         self.roles: dict[Address, NodeRole | None] = {node.address: None for node in shard.redis}
         self.claims: dict[str, tuple[Claim, float]] = {}
         """By Sentinel's name: what it said last, and when (monotonic)."""
         self.lags: dict[Address, dict[Address, int]] = {}
         """By master: how far each connected replica is behind it, in bytes of the replication stream."""
-        self.refusal = Outage()
-        """Why a node refuses us (credentials), when one does."""
+        self.clocks: dict[Address, float] = {}
+        """By node: by how much its clock is ahead of ours, ms, as it last said."""
+        self.strangers: dict[str, float] = {}
+        """By Sentinel's name: when it last said (monotonic) that it watches no such master."""
+        self._refusals: dict[Address, tuple[type[ShardMisconfigured], Outage]] = {}
         self._settings = settings
         self._on_event = on_event
+        self._heard = heard
         self._poll_interval = settings.sentinel.poll_interval.total_seconds()
         self._map = AddressMap(shard, settings)
         self._sentinels = [SentinelClient(node, shard, settings) for node in shard.sentinels]
@@ -131,10 +148,16 @@ class Watcher:
         name = sentinel.node.name
         silence = Outage()
         while True:
+            self.strangers.pop(name, None)
             try:
                 claim = await sentinel.claim()
             except IotdError as e:
-                if silence.begins(str(e)):
+                new = silence.begins(str(e))
+                if isinstance(e, NotWatched):
+                    self.strangers[name] = monotonic()
+                    if new:
+                        log.warning("sentinel_of_others", shard=self.shard.location, sentinel=name, reason=str(e))
+                elif new:
                     log.warning("sentinel_silent", shard=self.shard.location, sentinel=name, reason=str(e))
                 self.claims.pop(name, None)
                 sentinel.hang_up()
@@ -174,12 +197,15 @@ class Watcher:
                 try:
                     connection = connection or await self._open(address)
                     role = self._heed(address, await connection.call("ROLE"))
+                    if not self._in_doubt or address not in self.clocks:
+                        await self._ask_time(address, connection)
                 except IotdError as e:
                     if isinstance(e, ShardMisconfigured):
-                        self._note_refusal(str(e))
+                        self._note_refusal(address, e)
                     if connection is not None:
                         await connection.close()
                         connection = None
+                    self.clocks.pop(address, None)
                 if role == "slave":
                     self._were_slaves.add(address)
                 if role != self.roles[address]:
@@ -192,17 +218,58 @@ class Watcher:
             if connection is not None:
                 await connection.close()
 
-    def _note_refusal(self, reason: str) -> None:
-        if self.refusal.begins(reason):
-            log.error("node_refuses_us", shard=self.shard.location, reason=reason, effect="readings wait in the log")
+    async def _ask_time(self, address: Address, connection: Connection) -> None:
+        before = time_ns()
+        seconds, micros = await connection.call("TIME")
+        after = time_ns()
+        ahead_ms = (int(seconds) * 1000 + int(micros) / 1000) - (before + after) / 2_000_000
+        self.clocks[address] = ahead_ms
+        self._heard(str(address), ahead_ms)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why a node refuses us (credentials) or is refused by us (another's), where one does or is."""
+        return next((outage.reason for _, outage in self._refusals.values() if outage.reason is not None), None)
+
+    def refusals(self, kind: type[ShardMisconfigured]) -> dict[Address, str]:
+        """The nodes that are refused, or refuse us, with an error of exactly this kind, and why."""
+        return {a: o.reason for a, (its, o) in self._refusals.items() if its is kind and o.reason is not None}
+
+    @property
+    def strange(self) -> list[str]:
+        """Names of the Sentinels that said lately that they watch no such master."""
+        return [name for name, at in self.strangers.items() if self._fresh(at)]
+
+    @property
+    def blind(self) -> dict[str, float]:
+        """By name of a Sentinel that answers: for how many seconds it will not ask the nodes, where it does not."""
+        found = {client.node.name: client.blind_s for client in self._sentinels}
+        return {name: seconds for name, seconds in found.items() if seconds and name in self.answering}
+
+    def _note_refusal(self, address: Address, error: ShardMisconfigured) -> None:
+        _, outage = self._refusals.get(address, (type(error), Outage()))
+        self._refusals[address] = type(error), outage
+        if not outage.begins(str(error)):
+            return
+        shard, effect = self.shard.location, "readings wait in the log"
+        if isinstance(error, ShardForeign):
+            log.error("node_of_others", shard=shard, reason=str(error), effect=effect)
+        else:
+            log.error("node_refuses_us", shard=shard, reason=str(error), effect=effect)
 
     async def _open(self, address: Address) -> Connection:
-        return await Connection.open(
+        connection = await Connection.open(
             address, self._settings.redis, connect_timeout=_PROBE_TIMEOUT_S, response_timeout=_PROBE_TIMEOUT_S
         )
+        try:
+            await identify(connection, self.expected)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     def _heed(self, address: Address, said: list[Any]) -> NodeRole:
-        if (over := self.refusal.ends()) is not None:
+        if address in self._refusals and (over := self._refusals[address][1].ends()) is not None:
             log.info("node_accepts_us", shard=self.shard.location, was=over[0], after_s=over[1])
         if said[0] != b"master":
             return "slave"
@@ -217,7 +284,8 @@ class Watcher:
     async def _elect(self) -> None:
         current = self.belief
         fresh = [claim for claim, at in self.claims.values() if self._fresh(at)]
-        belief = elect(current, fresh, len(self._sentinels), self.roles, self._were_slaves)
+        in_all, strange = len(self._sentinels), len(self.strange)
+        belief = elect(current, fresh, in_all, self.roles, self._were_slaves, strangers=strange)
         if belief == current:
             async with self._changed:
                 self._changed.notify_all()  # a node may have been met

@@ -44,6 +44,12 @@ class Window:
         self._size += len(sent.commands.payload)
         self._some.set()
 
+    async def empty(self) -> None:
+        """Returns when nothing is under way."""
+        while self._sent:
+            self._room.clear()
+            await self._room.wait()
+
     async def oldest(self) -> Sent:
         """That whose replies come next; waits until there is one."""
         while not self._sent:

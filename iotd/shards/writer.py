@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from iotd.config.tree import Tree
 from iotd.config.values import Address
 from iotd.log.base import Log, Partition
+from iotd.log.deletions import standing
 from iotd.model.batch import Batch, Times, Values
 from iotd.model.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
 from iotd.model.series import Series
@@ -21,8 +24,10 @@ from iotd.shards.catalogue import Catalogue, Held
 from iotd.shards.checkpoint import CONNECTIONS, Checkpoint
 from iotd.shards.connection import Connection
 from iotd.shards.election import Belief
+from iotd.shards.identity import claim
 from iotd.shards.losses import Losses
 from iotd.shards.madd import Packer
+from iotd.shards.renaming import rename_series
 from iotd.shards.repair import Refusals, Repair
 from iotd.shards.series import Made
 from iotd.shards.session import FailedOver, SeriesVanished, Session, Shared, WriterStats
@@ -75,7 +80,14 @@ class Writer:
             packer=Packer(catalogue.keys),
             failed_over=failed_over,
             accepted=self._backoff.reset,
+            mending=asyncio.Lock(),
         )
+
+    def go_on_from(self, before: Writer) -> None:
+        """Goes on where a writer of the same partition left off, which this one replaces."""
+        self.stats = before.stats
+        self.losses.series |= before.losses.series
+        self._shared = replace(self._shared, mending=before._shared.mending)
 
     async def run(self) -> None:
         """Writes until cancelled.
@@ -97,28 +109,46 @@ class Writer:
 
     # ── for the archiver ──
 
-    async def write_again(self, batch: Batch) -> NDArray[np.bool_]:
+    async def write_again(self, batch: Batch, upto: int) -> NDArray[np.bool_]:
         """Writes readings into the present master, in their order, and returns when it has answered.
 
+        Args:
+            upto: the sequence up to which they stand in the log: what a deletion behind it concerns is not written.
+
         Returns:
-            which of them it has taken; the others are older than it keeps, or refused and held.
+            which of them it has taken; the others were deleted, are older than it keeps, or refused and held.
 
         Raises:
             ShardError: there is no master, or it does not take them now.
         """
-        async with AsyncExitStack() as connections:
-            return await self._repair.write(await self._master(connections), batch.series, batch.times, batch.values)
+        async with self._shared.mending, AsyncExitStack() as connections:
+            taken = standing(await self._partition.deletions(upto), upto, batch.series, batch.times)
+            if taken is None:
+                taken = np.ones(len(batch), bool)
+            some = batch.take(taken)
+            if len(some):
+                master = await self._master(connections)
+                taken[taken] = await self._repair.write(master, some.series, some.times, some.values)
+            return taken
 
     async def restore(self, series: Series, times: Times, values: Values) -> int:
         """Writes readings of one series (times rising) into the present master, never over one that is there.
 
+        They are the archive's: what a deletion concerns that is not archived yet is not written.
+
         Returns:
-            how many it has now; the others are older than it keeps.
+            how many it has now; the others were deleted, or are older than it keeps.
 
         Raises:
             ShardError: there is no master, or it does not take them now.
         """
-        async with AsyncExitStack() as connections:
+        async with self._shared.mending, AsyncExitStack() as connections:
+            archived = self._partition.positions.archived
+            deletions = await self._partition.deletions(archived)
+            if deletions and (number := self._shared.catalogue.number_of(series)) is not None:
+                stands = standing(deletions, archived, np.full(len(times), number, np.int32), times)
+                if stands is not None:
+                    times, values = times[stands], values[stands]
             return await self._repair.restore(await self._master(connections), series, times, values)
 
     async def _master(self, connections: AsyncExitStack) -> Connection:
@@ -128,6 +158,7 @@ class Writer:
         connection = await self._open(belief.address)
         connections.push_async_callback(connection.close)
         await _same_master([connection])
+        await claim(connection, self._watcher.expected)  # one that was emptied is ours before anything is in it
         return connection
 
     # ── one session ──
@@ -144,18 +175,22 @@ class Writer:
                 connections.push_async_callback(connection.close)
             await _same_master(opened)
             data, side, *control = opened
-            checkpoint = Checkpoint(control, self._log, self._partition, watcher=self._watcher, settings=self._settings)
+            await claim(side, self._watcher.expected)
+            formers = [name for name, _ in self._watcher.shard.formers]
+            await rename_series(side, formers, self._location, self._shared.catalogue, self._settings.redis)
+            checkpoint = Checkpoint(
+                control,
+                self._log,
+                self._partition,
+                watcher=self._watcher,
+                settings=self._settings,
+                without_file=partial(setattr, self.stats, "without_file"),
+            )
             node = self._watcher.shard.name_of(address)
             await Session(self._shared, self.stats, data, side, node).run(checkpoint)
 
     async def _open(self, address: Address) -> Connection:
-        redis = self._settings.redis
-        return await Connection.open(
-            address,
-            redis,
-            connect_timeout=redis.connect_timeout.total_seconds(),
-            response_timeout=redis.response_timeout.total_seconds(),
-        )
+        return await Connection.to_node(address, self._settings.redis)
 
     async def _until_failover(self, address: Address) -> None:
         await self._watcher.failed_over_from(address)

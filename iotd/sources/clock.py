@@ -1,9 +1,7 @@
-"""The clock that sources go by; injected, so that no test ever waits."""
+"""The clock that sources go by; :class:`iotd.health.clock.CheckedClock` is the daemon's."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import Protocol
 
 
@@ -16,12 +14,5 @@ class Clock(Protocol):
     async def sleep(self, ms: float) -> None:
         """Waits so many milliseconds of real time, whatever the wall clock does meanwhile."""
 
-
-class SystemClock:
-    """The system's clock."""
-
-    def now(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    async def sleep(self, ms: float) -> None:
-        await asyncio.sleep(ms / 1000)
+    async def certain(self) -> None:
+        """Returns when :meth:`now` may be stamped upon a reading: not while the machine has started in the past."""

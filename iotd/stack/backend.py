@@ -65,6 +65,12 @@ class Backend(Protocol):
     def stop(self, node: Node) -> bool:
         """Ends a node's server in good order; False when it did not run."""
 
+    def made(self) -> list[str]:
+        """Names of the nodes that were made from this state directory, whatever the configuration says now."""
+
+    def end(self, name: str) -> bool:
+        """Ends a node that the configuration no longer knows, in good order; False when it did not run."""
+
     def kill(self, node: Node) -> bool:
         """Ends it at once, as a crash would."""
 

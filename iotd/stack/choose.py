@@ -26,6 +26,12 @@ def choose_backend(settings: Settings, tell: Callable[[str], None] = lambda line
     return _BACKENDS[wanted](settings, tell)
 
 
+def started_by(settings: Settings, tell: Callable[[str], None] = lambda line: None) -> Backend | None:
+    """The backend whose servers :func:`remember` noted, whatever the settings name now; None when none runs."""
+    noted = _remembered(settings)
+    return _BACKENDS[noted](settings, tell) if noted else None
+
+
 def remember(settings: Settings, backend: Backend) -> None:
     """Notes in the state directory which backend runs the servers."""
     (settings.state / _RECORD).write_text(backend.name + "\n")

@@ -29,15 +29,19 @@ _RUNNING: Mapping[str, Running] = {"running": "running", "restarting": "running"
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose containers these are: a project's, of one state directory.
-
-    Attributes:
-        prefix: before every name; empty for the names of the design.
-    """
+    """Whose containers these are: a project's, of one state directory."""
 
     project: str
-    prefix: str
     state: str
+
+    @property
+    def prefix(self) -> str:
+        """Before every name; empty for the names of the design."""
+        return "" if self.project == "iotd" else f"{self.project}-"
+
+    def of(self, labels: Mapping[str, str]) -> Owner:
+        """Of the same state directory, with the project that a container was made for."""
+        return Owner(labels[PROJECT], self.state)
 
     def labels(self, node: str) -> dict[str, str]:
         return {PROJECT: self.project, NODE: node, STATE: self.state}

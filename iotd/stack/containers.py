@@ -23,13 +23,14 @@ from iotd.shards.sentinels import AddressMap
 from iotd.stack import engine
 from iotd.stack.backend import Running
 from iotd.stack.conf import Site, TlsFiles, monitored, redis_conf, sentinel_conf, tls_files
-from iotd.stack.container import FOLDER, PROJECT, Container, Owner, Spec
+from iotd.stack.container import FOLDER, NODE, PROJECT, STATE, Container, Owner, Spec
 from iotd.stack.entry import ask_file, redis_entry, redis_health, sentinel_entry
 from iotd.stack.health import require_free_port
 from iotd.stack.network import Network
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from docker.models.containers import Container as DockerContainer
 
 
 class Containers:
@@ -43,8 +44,7 @@ class Containers:
         self._tell = tell
         offset = settings.topology.port_offset
         project = self._docker.project or (f"offset{offset}" if offset else "iotd")
-        prefix = "" if project == "iotd" else f"{project}-"
-        self._owner = Owner(project, prefix, str(settings.state))
+        self._owner = Owner(project, str(settings.state))
         self._topology = topology(settings)
         self._tls: TlsFiles | None = None
         self._making = Lock()
@@ -134,6 +134,13 @@ class Containers:
     def stop(self, node: Node) -> bool:
         return self._container(node).stop()
 
+    def made(self) -> list[str]:
+        return sorted({container.labels[NODE] for container in self._all()})
+
+    def end(self, name: str) -> bool:
+        ended = [self._found(container).stop() for container in self._all() if container.labels[NODE] == name]
+        return any(ended)
+
     def kill(self, node: Node) -> bool:
         return self._container(node).kill()
 
@@ -153,9 +160,12 @@ class Containers:
         return f"the volumes {self._owner.prefix}NODE-data of Docker"
 
     def clear(self) -> None:
-        for node in self._topology.nodes:
-            self._container(node).remove()
-        self._network.remove()
+        owners = {self._owner}
+        for container in self._all():
+            owners.add(self._owner.of(container.labels))
+            self._found(container).remove()
+        for owner in owners:
+            Network(self._client, owner).remove()
 
     def close(self) -> None:
         if "_client" in self.__dict__:  # a cached_property that was asked for
@@ -178,6 +188,16 @@ class Containers:
 
     def _container(self, node: Node) -> Container:
         return Container(self._client, self._owner, node.name)
+
+    def _all(self) -> list[DockerContainer]:
+        """The containers of this state directory, also those of a project that was called otherwise."""
+        with engine.engine_errors("the containers"):
+            wanted = {"label": [f"{STATE}={self._owner.state}", NODE]}
+            found: list[DockerContainer] = self._client.containers.list(all=True, filters=wanted)
+        return found
+
+    def _found(self, container: DockerContainer) -> Container:
+        return Container(self._client, self._owner.of(container.labels), container.labels[NODE])
 
     def _made(self, node: Node) -> Container:
         container = self._container(node)

@@ -13,7 +13,7 @@ from iotd.config.topology import Node, Shard, Topology
 from iotd.config.tree import Credentials
 from iotd.model.errors import IotdError, StackError
 from iotd.shards.connection import Connection
-from iotd.shards.sentinels import AddressMap
+from iotd.shards.sentinels import AddressMap, blind_s
 
 _TIMEOUT_S = 0.5
 
@@ -43,17 +43,47 @@ async def redis_problem(settings: Settings, node: Node) -> str | None:
 async def sentinel_problem(settings: Settings, shard: Shard, node: Node) -> str | None:
     """Why a Sentinel is not fit yet; None when it watches the master and knows a replica and the other Sentinels."""
     try:
-        reply = await _ask(settings.sentinel, node, "SENTINEL", "MASTER", shard.service)
+        said = await _master_as_named(settings, shard, node)
     except IotdError as e:
         return str(e)
-    said = {key.decode(): value.decode() for key, value in zip(reply[::2], reply[1::2], strict=True)}
-    if said["flags"] != "master":
-        return f"says the master is {said['flags']}"
-    if int(said["num-slaves"]) < 1:
+    if seconds := blind_s(said):
+        return f"asks the nodes nothing for {seconds:.0f} s more: its clock was ahead; start it again"
+    if said[b"flags"] != b"master":
+        return f"says the master is {said[b'flags'].decode()}"
+    if int(said[b"num-slaves"]) < 1:
         return "knows no replica yet"
-    if int(said["num-other-sentinels"]) < len(shard.sentinels) - 1:
+    if int(said[b"num-other-sentinels"]) < len(shard.sentinels) - 1:
         return "does not know all other Sentinels yet"
     return None
+
+
+async def is_blind(settings: Settings, shard: Shard, node: Node) -> bool:
+    """Whether a Sentinel asks the nodes nothing at present; see :func:`iotd.shards.sentinels.blind_s`."""
+    try:
+        return bool(blind_s(await _master_as_named(settings, shard, node)))
+    except IotdError:
+        return False
+
+
+async def all_replicas(settings: Settings, shard: Shard) -> bool:
+    """Whether every Redis of a shard answers, and says that it is a replica."""
+    try:
+        roles = await asyncio.gather(*(_ask(settings.redis, node, "ROLE") for node in shard.redis))
+    except IotdError:
+        return False
+    return all(role[0] == b"slave" for role in roles)
+
+
+async def promote(settings: Settings, address: Address) -> None:
+    """Makes a replica a master.
+
+    Raises:
+        IotdError: it does not answer.
+    """
+    async with await Connection.open(
+        address, settings.redis, connect_timeout=_TIMEOUT_S, response_timeout=_TIMEOUT_S
+    ) as connection:
+        await connection.call("REPLICAOF", "NO", "ONE")
 
 
 async def influxdb_problem(node: Node) -> str | None:
@@ -84,10 +114,9 @@ async def current_master(settings: Settings, shard: Shard) -> Address | None:
 
     async def named(node: Node) -> tuple[int, Address] | None:
         try:
-            reply = await _ask(settings.sentinel, node, "SENTINEL", "MASTER", shard.service)
+            said = await _master_as_named(settings, shard, node)
         except IotdError:
             return None
-        said = dict(zip(reply[::2], reply[1::2], strict=True))
         return int(said[b"config-epoch"]), reach(said[b"ip"].decode(), int(said[b"port"]))
 
     async def is_master(node: Node) -> bool:
@@ -124,12 +153,15 @@ def require_free_port(node: Node, setting: str) -> None:
             ) from None
 
 
+async def _master_as_named(settings: Settings, shard: Shard, sentinel: Node) -> dict[bytes, bytes]:
+    """What a Sentinel says of the shard's master, by field of SENTINEL MASTER."""
+    reply = await _ask(settings.sentinel, sentinel, "SENTINEL", "MASTER", shard.service)
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
 async def _ask(credentials: Credentials, node: Node, *command: str) -> list[Any]:
-    connection = await Connection.open(
+    async with await Connection.open(
         node.address, credentials, connect_timeout=_TIMEOUT_S, response_timeout=_TIMEOUT_S
-    )
-    try:
+    ) as connection:
         reply: list[Any] = await connection.call(*command)
         return reply
-    finally:
-        await connection.close()

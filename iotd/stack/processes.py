@@ -16,6 +16,7 @@ from iotd.config import Address, Settings
 from iotd.config.topology import Node, Shard
 from iotd.model.errors import StackError
 from iotd.ops.files import write_secret
+from iotd.ops.systemerrors import said
 from iotd.stack.backend import Running
 from iotd.stack.binaries import RedisBinaries, find_influxd, find_redis
 from iotd.stack.conf import Site, TlsFiles, monitored, redis_conf, sentinel_conf, tls_files
@@ -111,6 +112,12 @@ class Processes:
     def stop(self, node: Node) -> bool:
         return self._process(node).stop()
 
+    def made(self) -> list[str]:
+        return sorted(file.parent.name for file in self._folder.glob("*/pid"))
+
+    def end(self, name: str) -> bool:
+        return ServerProcess(self._folder / name).stop()
+
     def kill(self, node: Node) -> bool:
         return self._process(node).signal(signal.SIGKILL)
 
@@ -173,4 +180,4 @@ class Processes:
         try:
             self._process(node).start(command)
         except OSError as e:
-            raise StackError(f"{node.name}: {command[0]} can't be started: {e.strerror}") from None
+            raise StackError(f"{node.name}: {command[0]} can't be started: {said(e)}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,15 +15,18 @@ from filelock import FileLock, Timeout
 from iotd.config import Address, Settings
 from iotd.config.topology import Node, Shard, topology
 from iotd.config.values import is_loopback
-from iotd.model.errors import StackError, UsageError
+from iotd.model.errors import IotdError, StackError, UsageError
+from iotd.shards.failovers import note_places
 from iotd.stack import health
 from iotd.stack.backend import Running
-from iotd.stack.choose import choose_backend, forget, remember
+from iotd.stack.choose import choose_backend, forget, remember, started_by
 from iotd.stack.engine import NoImage
 from iotd.stack.influxdb import set_up
 from iotd.stack.processes import Processes
 
 _LOOK_EVERY_S = 0.05
+_MASTERLESS_S = 15.0
+"""So long Sentinels have to promote one: after 20 s they would begin to doubt a master that says it is a replica."""
 
 Tell = Callable[[str], None]
 
@@ -99,6 +103,7 @@ class Stack:
         """
         with self._alone():
             self._prepare()
+            note_places(self._settings, self.topology.shards)
             nodes = self.nodes()
             nodes += [node for node in map(self.topology.node, extras) if node not in nodes]
             self._warn_of_open_doors(nodes)
@@ -114,16 +119,26 @@ class Stack:
             # Sentinels last: one that looks before the replica is in sync looks again only 10 s later
             for wave in ([n for n in nodes if n.role != "sentinel"], [n for n in nodes if n.role == "sentinel"]):
                 due = [node for node in wave if before[node.name] == "stopped"]
+                due += (blind := await self._blind(wave))
+                await asyncio.gather(*(asyncio.to_thread(self.backend.stop, node) for node in blind))
                 await asyncio.gather(*(asyncio.to_thread(self._start, node, masters) for node in due))
+                await asyncio.gather(*(self._require_master(shard) for shard in self.topology.shards))
                 await self._until_healthy(wave)
             if self.topology.influxdb in nodes:
                 await set_up(self._settings, self.topology.influxdb)
         return [NodeReport(node.name, _DONE[before[node.name]]) for node in nodes]
 
     async def down(self) -> list[NodeReport]:
-        """Stops what runs: Sentinels first, so that they see no failure, replicas before masters."""
+        """Stops what runs: Sentinels first, so that they see no failure, replicas before masters.
+
+        What the state directory says was started, whatever the configuration says now: nodes of locations that were
+        renamed or taken out, another backend, another Docker project.
+        """
         with self._alone():
-            stopped: list[NodeReport] = []
+            if (started := started_by(self._settings, self._tell)) is not None and started.name != self.backend.name:
+                self.backend.close()
+                self.backend = started
+            stopped = await self._end_others()
             now = await asyncio.gather(*(health.current_master(self._settings, s) for s in self.topology.shards))
             masters = {now or s.master.address for now, s in zip(now, self.topology.shards, strict=True)}
             nodes = list(self.topology.nodes)
@@ -137,6 +152,17 @@ class Stack:
                 stopped += [NodeReport(node.name, "stopped") for node, did in zip(wave, ended, strict=True) if did]
             await asyncio.to_thread(self.backend.clear)
             forget(self._settings)
+        return stopped
+
+    async def _end_others(self) -> list[NodeReport]:
+        known = {node.name for node in self.topology.nodes}
+        others = [name for name in await asyncio.to_thread(self.backend.made) if name not in known]
+        stopped = []
+        for kind in ("sentinel-", "redis-", ""):
+            wave = [name for name in others if name.startswith(kind)]
+            others = [name for name in others if name not in wave]
+            ended = await asyncio.gather(*(asyncio.to_thread(self.backend.end, name) for name in wave))
+            stopped += [NodeReport(name, "stopped") for name, did in zip(wave, ended, strict=True) if did]
         return stopped
 
     async def forget(self) -> int:
@@ -254,6 +280,28 @@ class Stack:
 
         found = await asyncio.gather(*map(one, self.topology.shards))
         return {shard.location: address for shard, address in zip(self.topology.shards, found, strict=True)}
+
+    async def _blind(self, nodes: list[Node]) -> list[Node]:
+        """The Sentinels among them that run, and ask the nodes nothing; told."""
+        running = [n for n in nodes if n.role == "sentinel" and self.backend.state(n) == "running"]
+        asked = (health.is_blind(self._settings, self.topology.shard_of(node), node) for node in running)
+        blind = [node for node, is_so in zip(running, await asyncio.gather(*asked), strict=True) if is_so]
+        if blind:
+            names = ", ".join(node.name for node in blind)
+            self._tell(f"starting {names} again: the clock was ahead, and they would ask the nodes nothing")
+        return blind
+
+    async def _require_master(self, shard: Shard) -> None:
+        """Where all nodes of a shard are replicas, and no Sentinel mends that, makes one of them master."""
+        deadline = monotonic() + _MASTERLESS_S
+        while await health.all_replicas(self._settings, shard):
+            if monotonic() > deadline:
+                master = (await self._masters())[shard.location]
+                self._tell(f"{shard.location}: all nodes are replicas; making {shard.name_of(master)} the master")
+                with contextlib.suppress(IotdError):
+                    await health.promote(self._settings, master)
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _until_healthy(self, nodes: list[Node]) -> None:
         deadline = monotonic() + self._settings.stack.start_timeout.total_seconds()

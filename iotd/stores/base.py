@@ -28,6 +28,7 @@ class Summary:
     Attributes:
         hour: when it begins, ms, a whole multiple of an hour since the epoch.
         sum: of the values; its last digits depend on the order in which a store adds them.
+        squares: the sum of the squared values, likewise; infinite beyond float64, NaN where nobody asked for it.
     """
 
     hour: int
@@ -35,6 +36,7 @@ class Summary:
     sum: float
     min: float
     max: float
+    squares: float
 
 
 class Store(Protocol):
@@ -59,6 +61,14 @@ class Store(Protocol):
             ArchiveRejected: some of these points it will never take.
         """
 
+    async def delete(self, series: Series, first: int, last: int) -> None:
+        """Returns when the store holds no reading of a series in a range, for good; done again, it changes nothing.
+
+        Raises:
+            ArchiveUnavailable: not now; it may or may not have deleted some.
+            ArchiveRefused: not before someone mends token, organisation, bucket or file.
+        """
+
     async def counts(self, location: str, first: int, last: int, bucket: int) -> dict[Series, dict[int, int]]:
         """How many readings it holds of a location, by series and start of the bucket; empty buckets are left out.
 
@@ -69,8 +79,13 @@ class Store(Protocol):
             ArchiveError: it can't answer.
         """
 
-    async def summaries(self, location: str, first: int, last: int) -> dict[Series, list[Summary]]:
+    async def summaries(
+        self, location: str, first: int, last: int, *, squares: bool = True
+    ) -> dict[Series, list[Summary]]:
         """What it holds of a location, summarised by series and hour, in time order; empty hours are left out.
+
+        Args:
+            squares: whether their sum is wanted, which may take longer than all else; NaN where it is not.
 
         Raises:
             ArchiveError: it can't answer.
@@ -104,6 +119,13 @@ class Store(Protocol):
         """Which making of the store this is; in another one, nothing that was acknowledged before is held.
 
         None when it can't be told: then only a verification finds out.
+
+        Raises:
+            ArchiveUnavailable, ArchiveRefused: it can't be asked now.
+        """
+
+    async def keeps(self) -> int | None:
+        """For how long (ms) it keeps readings, counted from now; None: for ever.
 
         Raises:
             ArchiveUnavailable, ArchiveRefused: it can't be asked now.

@@ -13,6 +13,7 @@ from typing import Protocol
 from iotd.config import Settings
 from iotd.model.errors import ConfigError
 from iotd.stores.base import Store
+from iotd.stores.renamed import Former, RenamedStore
 
 GROUP = "iotd.stores"
 """The group of entry points."""
@@ -41,7 +42,15 @@ def open_store(settings: Settings, *, read_only: bool = False) -> Store | None:
         ConfigError: there is no such back end, or its URL is wrong.
     """
     url = store_url(settings)
-    return None if url is None else _opener(url)(settings, url, read_only=read_only)
+    if url is None:
+        return None
+    store = _opener(url)(settings, url, read_only=read_only)
+    formers = {
+        location: [Former(*former) for former in known.formers]
+        for location, known in settings.known.items()
+        if known.formers
+    }
+    return RenamedStore(store, formers) if formers else store
 
 
 def store_url(settings: Settings) -> str | None:

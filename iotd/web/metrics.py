@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,8 +18,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from iotd.health.conditions import Condition
+from iotd.health.state import DaemonState, Watched
 from iotd.shards.service import ShardState
-from iotd.web.state import DaemonState, Watched
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -67,7 +69,11 @@ def _of_daemon(state: DaemonState) -> Iterator[Metric]:
     yield _gauge("iotd_memory_used_bytes", "Readings in memory, on their way.", state.memory_used)
     yield _gauge("iotd_memory_limit_bytes", "How much that may be (log.memory).", state.memory_limit)
     yield _gauge("iotd_log_failing", "1 while the log can't be written.", state.log_failing is not None)
-    yield _gauge("iotd_log_damaged_places", "Places of the log that could not be read since the start.", state.damage)
+    yield _gauge(
+        "iotd_log_damaged_places", "Places of the log that could not be read since the start.", len(state.damage)
+    )
+    yield _conditions(state.conditions)
+    yield _gauge("iotd_clock_doubted", "1 while the machine's time is not gone by.", state.clock.doubt is not None)
     restarts = dict(sorted(state.restarts.items()))
     yield _counter("iotd_task_restarts", "Tasks that died and were started again.", restarts, "task")
     yield _counter("iotd_reloads", "Configurations that were taken over.", state.reload.count)
@@ -123,6 +129,15 @@ def _of_shards(state: DaemonState) -> Iterator[Metric]:
         for node, behind in s.lag.items():
             lag.add_metric([s.location, node], behind)
     yield from (role, lag)
+    clock = GaugeMetricFamily(
+        "iotd_node_clock_ahead_seconds",
+        "By how much the node's clock is ahead of the daemon's machine.",
+        labels=["shard", "node"],
+    )
+    for s in state.shards:
+        for node, ahead in s.clocks.items():
+            clock.add_metric([s.location, node], ahead / 1000)
+    yield clock
     yield gauge("iotd_replicas_connected", "Replicas connected to the master.", lambda s: len(s.lag))
     yield gauge("iotd_sentinels_answering", "Sentinels that answered lately.", lambda s: len(s.sentinels))
     yield counter("iotd_failovers", "Failovers: times that writing went over to another node.", lambda s: s.failovers)
@@ -169,6 +184,16 @@ def _of_archive(state: DaemonState, newest: dict[str, int]) -> Iterator[Metric]:
     )
     gaps = {name: one.gaps for name, one in locations if one.gaps is not None}
     yield _gauge("iotd_archive_gaps", "Hours that differ, by the last verification.", gaps)
+
+
+def _conditions(present: Sequence[Condition]) -> Metric:
+    counts = Counter((one.name, one.severity, one.location or "") for one in present)
+    metric = GaugeMetricFamily(
+        "iotd_condition", "What `iotd status` lists: 1 for each while it lasts.", labels=["name", "severity", "shard"]
+    )
+    for labels, count in counts.items():
+        metric.add_metric(labels, count)
+    return metric
 
 
 def _gauge(name: str, text: str, value: Value, label: str = "shard") -> Metric:

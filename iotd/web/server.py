@@ -11,13 +11,13 @@ from aiohttp.typedefs import Handler
 from iotd.config import Settings
 from iotd.config.topology import http_address
 from iotd.config.values import is_loopback
+from iotd.health.state import Watched
 from iotd.model.errors import IotdError
 from iotd.ops.control import to_json
 from iotd.ops.loggers import get_logger
+from iotd.ops.systemerrors import said
 from iotd.web.guard import Guard
-from iotd.web.health import health
 from iotd.web.metrics import CONTENT_TYPE, Metrics
-from iotd.web.state import Watched
 from iotd.web.status import StatusDocument
 from iotd.web.stream import Stream
 
@@ -51,10 +51,16 @@ class CannotListen(IotdError):
 
 
 class WebServer:
-    """Serves one daemon on ``http.host`` and ``http.port``; :attr:`url` is None while it does not."""
+    """Serves one daemon on ``http.host`` and ``http.port``.
+
+    Attributes:
+        url: where; None while it does not.
+        failing: why it can't, though it should.
+    """
 
     def __init__(self, settings: Settings, daemon: Watched) -> None:
         self.url: str | None = None
+        self.failing: str | None = None
         self._enabled = settings.http.enabled
         self._address = http_address(settings)
         self._local = is_loopback(self._address.host)
@@ -112,10 +118,11 @@ class WebServer:
         try:
             server = await loop.create_server(guard, host, port, reuse_address=True, backlog=128)
         except OSError as e:
+            self.failing = f"{self._address}: can't listen there ({said(e)})"
             raise CannotListen(
-                f"{self._address}: can't listen there ({e.strerror or e}); the daemon goes on without metrics and "
-                "page; set http.port, or http.enabled = false"
+                f"{self.failing}; the daemon goes on without metrics and page; set http.port, or http.enabled = false"
             ) from None
+        self.failing = None
         self.url = f"http://{self._address}/"
         log.info("http_listening", url=self.url)
         return server
@@ -147,8 +154,10 @@ class WebServer:
         return web.Response(text="ok\n")
 
     async def _get_readyz(self, request: web.Request) -> web.Response:
-        found = health(self._daemon.state(), self._daemon.settings)
-        return web.json_response(text=to_json(found), status=200 if found.ready else 503)
+        state = self._daemon.state()
+        ready = not state.errors
+        text = to_json({"ready": ready, "conditions": state.conditions})
+        return web.json_response(text=text, status=200 if ready else 503)
 
     async def _get_status(self, request: web.Request) -> web.Response:
         return web.json_response(text=await self._status.text())

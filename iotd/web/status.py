@@ -6,9 +6,9 @@ import asyncio
 from time import monotonic
 
 from iotd.config.topology import topology
+from iotd.health.state import Watched
 from iotd.ops.control import to_json
 from iotd.query.status import shards_status
-from iotd.web.state import Watched
 
 _FRESH_S = 1.0
 
@@ -28,6 +28,8 @@ class StatusDocument:
             if not self._text or monotonic() - self._made > _FRESH_S:
                 settings = self._daemon.settings
                 found = await shards_status(settings, topology(settings))
-                self._text = to_json({"shards": found.shards, "daemon": self._daemon.state()})
+                self._text = to_json(
+                    {"shards": found.shards, "retired": settings.retired, "daemon": self._daemon.state()}
+                )
                 self._made = monotonic()
             return self._text

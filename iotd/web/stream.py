@@ -10,12 +10,11 @@ from time import monotonic
 from aiohttp import web
 
 from iotd.config.topology import topology
+from iotd.health.state import DaemonState, Watched
 from iotd.model.types import Kind, SensorType
 from iotd.ops.control import to_json
 from iotd.shards.failovers import Failover
-from iotd.web.health import Health, health
 from iotd.web.readings import LocationReadings, Points, Reading
-from iotd.web.state import DaemonState, Watched
 
 _EVERY_S = 1.0
 _WATCHERS = 32
@@ -58,7 +57,6 @@ class Now:
     interval: int
     types: dict[str, TypeShown]
     daemon: DaemonState
-    health: Health
     locations: list[LocationNow]
 
 
@@ -147,7 +145,6 @@ class Stream:
             interval=round(settings.sensors.interval.total_seconds() * 1000),
             types={name: TypeShown.of(settings.known_types.row(name, unit)) for name, unit in seen.items()},
             daemon=state,
-            health=health(state, settings),
             locations=[
                 LocationNow(
                     shard.location,

@@ -51,7 +51,7 @@ class _Sound:
     def __init__(self) -> None:
         self.lost_series: set[int] = set()
 
-    async def write_again(self, batch: Batch) -> None:
+    async def write_again(self, batch: Batch, upto: int) -> None:
         raise AssertionError(f"{len(batch)} readings to be written again")
 
     async def restore(self, series: Series, times: Times, values: Values) -> int:

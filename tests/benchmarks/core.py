@@ -18,8 +18,12 @@ from iotd.log.embedded import EmbeddedLog
 from iotd.model.series import Series
 from iotd.ops.deadletters import DeadLetters
 from iotd.shards.service import ShardService
-from iotd.sources.clock import Clock, SystemClock
+from iotd.sources.clock import Clock
 from iotd.sources.simulator.signal import sensors
+from tests.clocks import SystemClock
+
+SYSTEM = "benchmark"
+"""Whose the shards are."""
 
 
 def simulated(settings: Settings, location: str) -> list[Series]:
@@ -65,6 +69,7 @@ class Core:
                 shard,
                 self.log,
                 self.catalogue,
+                system=SYSTEM,
                 held=self._dead_letters,
                 settings=self._settings,
                 state=self._folder,

@@ -28,11 +28,12 @@ import psutil
 
 from iotd.config import Address
 from iotd.model.batch import Batch, Times, Values
+from iotd.shards.identity import Identity, write
 from iotd.shards.madd import Packer
 from iotd.shards.series import make_series
 from iotd.sources.simulator.signal import Signal
 from iotd.sources.simulator.source import Simulator, source_name
-from tests.benchmarks.core import Core, simulated
+from tests.benchmarks.core import SYSTEM, Core, simulated
 from tests.benchmarks.frame import LOCATIONS, Benchmark, Case
 from tests.benchmarks.limits import Chunk, Samples, bare, by_coredis, redis_py
 from tests.servers.ports import port_block
@@ -78,6 +79,9 @@ class StoppedClock:
     async def sleep(self, ms: float) -> None:
         await asyncio.sleep(3600)
 
+    async def certain(self) -> None:
+        return
+
 
 class Ingest:
     """Shards, emptied before each run, and the ways into them."""
@@ -121,6 +125,7 @@ class Ingest:
         for location, series in self._series.items():
             async with self._system.connection(f"redis-{location}-master") as link:
                 await link.call("FLUSHALL")
+                await write(link, Identity.new(SYSTEM, location), replace=True)
                 await make_series(link, series, self._settings.redis)
                 await link.call("WAITAOF", 1, 1, 5000)
 

@@ -1,6 +1,6 @@
 """`python -m tests.chaos`: a chaos run, in a lab of its own; `make chaos` calls it.
 
-Exits with 0 when nothing was lost, 1 when something was, 3 when this machine has no lab, or no influxd.
+Exits with 0 when nothing was lost and the status was truthful, 1 when not, 3 when there is no lab here, or no influxd.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ def main() -> int:
     parser.add_argument("--per-type", type=int, default=30, help="sensors of each type and location, at 10 Hz each")
     parser.add_argument("--only", action="append", default=[], choices=sorted(FAULTS), help="only this fault; again")
     parser.add_argument("--without-replay", action="store_true", help="break iotd, to see that the loss is seen")
+    parser.add_argument("--without-judge", action="store_true", help="blind iotd's health, to see that lies are seen")
+    parser.add_argument("--crying-judge", action="store_true", help="have it cry, to see that false alarms are seen")
+    parser.add_argument("--hold", type=float, help="seconds for which each fault is held, instead of some")
     parser.add_argument("--keep", type=Path, help="a folder for the daemon's log and state, when the run was not good")
     parser.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
     options = parser.parse_args()
@@ -58,7 +61,8 @@ def main() -> int:
             locations=_FIVE[: options.locations],
             per_type=options.per_type,
             faults=options.only,
-            daemon=("-m", "tests.chaos.without_replay") if options.without_replay else ("-m", "iotd"),
+            daemon=("-m", _daemon(options)),
+            hold=options.hold,
             keep=options.keep,
         )
     )
@@ -67,6 +71,14 @@ def main() -> int:
     else:
         _report(outcome)
     return 0 if outcome.good else 1
+
+
+def _daemon(options: argparse.Namespace) -> str:
+    if options.without_replay:
+        return "tests.chaos.without_replay"
+    if options.without_judge:
+        return "tests.chaos.without_judge"
+    return "tests.chaos.crying_judge" if options.crying_judge else "iotd"
 
 
 def _report(outcome: Outcome) -> None:
@@ -92,9 +104,16 @@ def _report(outcome: Outcome) -> None:
     if outcome.forgotten:
         print(f"{outcome.forgotten:,} points InfluxDB had acknowledged and lost: found and repaired by a verification")
     print("the daemon's warnings: " + ", ".join(f"{n} {event}" for event, n in outcome.events.items()))
+    print("errors the status told: " + (", ".join(f"{n} {name}" for name, n in outcome.errors.items()) or "none"))
+    if outcome.named:
+        print(f"losses that faults had caused, named by the status and acknowledged: {outcome.named}")
+    for lie in outcome.lies:
+        print(f"UNTRUTHFUL: {lie}")
+    for what in outcome.wrong:
+        print(f"WRONG: {what}")
     for death in outcome.deaths:
         print(f"the daemon ended by itself: {death}")
-    print("nothing was lost" if outcome.good else "READINGS WERE LOST, or worse")
+    print("nothing was lost, and the status was truthful" if outcome.good else "READINGS WERE LOST, or worse")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from iotd.model.series import Series
-from iotd.sources.simulator.source import Span
+from iotd.sources.simulator.source import Span, source_name
+from tests.chaos import spans
+from tests.chaos.spans import Part
 from tests.chaos.world import World
-from tests.servers.checker import Count, Ledger, RedisStore, Store, count, handed_over
+from tests.servers.checker import Count, RedisStore, Store, handed_over
 from tests.servers.system import until
 from tests.servers.witness import Given, Outcome, compare, witnessed
 
@@ -64,16 +66,15 @@ class Counts:
 async def counted(world: World, letters: DeadLetters) -> Counts:
     """Counts; the daemon must be down."""
     counts = Counts()
-    given = witnessed(world.witness, world.locations)
-    for location in world.locations:
+    given = witnessed(world.witness, world.rooms)
+    for location, due in _due(world).items():
         await _settled(world, location)
-        span = handed_over(world.settings, location)
         its = {series: one for series, one in given.items() if series.location == location}
 
         async def see(
-            name: str, store: Store, location: str = location, span: Span = span, its: Mapping[Series, Given] = its
+            name: str, store: Store, location: str = location, due: list[Part] = due, its: Mapping[Series, Given] = its
         ) -> None:
-            counts.simulated[name] = await count(world.settings, location, span, store, losable=world.losable)
+            counts.simulated[name] = await spans.counted(world.settings, location, due, store, world.losses.losable)
             counts.witnessed[name] = await _witnessed(world, its, letters, store)
 
         await see(f"{location} archive", world.influx.store())
@@ -81,6 +82,14 @@ async def counted(world: World, letters: DeadLetters) -> Counts:
             async with world.system.connection(node.name) as redis:
                 await see(node.name, RedisStore(redis))
     return counts
+
+
+def _due(world: World) -> dict[str, list[Part]]:
+    """What the simulated sensors had to hand over, by location; a room that was never served is not in it."""
+    events = world.daemon.lines()
+    begun = {event["source"] for event in events if event["event"] == "source_started"}
+    rooms = [room for room in world.rooms if source_name(room) in begun]
+    return {room: spans.parts(events, room, handed_over(world.settings, room), world.losses.losable) for room in rooms}
 
 
 async def _witnessed(world: World, its: Mapping[Series, Given], letters: DeadLetters, store: Store) -> Outcome:
@@ -91,7 +100,7 @@ async def _witnessed(world: World, its: Mapping[Series, Given], letters: DeadLet
         stored[series] = dict(samples)
         if len(samples) > len(stored[series]):
             twice.append(series)
-    outcome = compare(its, stored, held=letters.held, losable=world.losable)
+    outcome = compare(its, stored, held=letters.held, losable=world.losses.losable)
     for series in twice:
         outcome.strange += 1
         outcome.wrong("is there twice", series, 0)
@@ -114,17 +123,14 @@ class Lacking:
 async def lacking(world: World, letters: DeadLetters) -> Lacking:
     """Looks for everything that must be in the archive; the daemon must be down."""
     found = Lacking()
-    given = witnessed(world.witness, world.locations)
-    archive = world.influx.store()
-    for location in world.locations:
-        ledger = Ledger(world.settings, location, handed_over(world.settings, location))
-        await ledger.see(archive)
-        ledger.forgive(world.losable)
-        missing = ledger.missing()
+    given = witnessed(world.witness, world.rooms)
+    archive, losable = world.influx.store(), world.losses.losable
+    for location, due in _due(world).items():
+        missing = await spans.missing(world.settings, location, due, archive, losable)
         for series, one in given.items():
             if series.location == location:
                 there = {time async for time, _ in archive.samples(series, Span(min(one.given), max(one.given)))}
-                aside, lost = letters.held.get(series, {}), world.losable.get(series, {})
+                aside, lost = letters.held.get(series, {}), losable.get(series, {})
                 missing += [
                     (series, time)
                     for time in one.given.keys() - there

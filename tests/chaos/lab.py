@@ -14,7 +14,11 @@ from functools import cache
 
 _TOOLS = ("unshare", "ip", "iptables", "tc", "mount")
 # the first process of the new tree takes in the orphans of all others; a shell that waits does just that
-_FIRST = 'mount -t tmpfs tmpfs /run && mkdir /run/netns && ip link set lo up && { "$@" & wait $!; }'
+# what is unmounted is unmounted for the servers too, each of which `ip netns exec` gives mounts of its own
+_FIRST = (
+    "mount --make-rshared / && mount -t tmpfs tmpfs /run && mkdir /run/netns && ip link set lo up && "
+    '{ "$@" & wait $!; }'
+)
 
 
 def command(inside: Sequence[str]) -> list[str]:

@@ -16,13 +16,17 @@ from typing import Any
 from iotd.model.errors import IotdError
 from iotd.ops.control import request
 from tests.chaos.count import counted, dead_letters, lacking
+from tests.chaos.faults.config import add_spare
 from tests.chaos.nemesis import Nemesis
-from tests.chaos.world import World
+from tests.chaos.truth import Truth
+from tests.chaos.world import SPARE, World
 from tests.servers.checker import Count
 from tests.servers.witness import Outcome as Witnessed
 
 _ATTEMPTS = 20
 Tell = Callable[[str], None]
+_GREEN_S = 12
+"""So long the status is looked at when all is well again: an error that stands then is a false one."""
 _VERIFICATIONS = 5
 """One writes back a bounded number of readings."""
 
@@ -41,6 +45,10 @@ class Outcome:
         refused: other lines of the dead-letter files.
         deaths: ends of the daemon that no fault brought about.
         unnamed: what the log had lost, and the daemon did not name.
+        wrong: what the daemon did otherwise than it has to, as a fault has seen it.
+        lies: where the status was not truthful.
+        named: losses that faults had caused, and the status has named.
+        errors: kinds of errors that the status began to say, and how often.
         forgotten: points that InfluxDB had acknowledged and had no more, found and repaired by a verification.
         missed: readings that the archive was not given before the verification.
         memory: the daemon's resident bytes at most.
@@ -56,6 +64,10 @@ class Outcome:
     refused: list[str] = field(default_factory=list)
     deaths: list[str] = field(default_factory=list)
     unnamed: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    lies: list[str] = field(default_factory=list)
+    named: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
     forgotten: int = 0
     missed: list[str] = field(default_factory=list)
     memory: int = 0
@@ -64,9 +76,9 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Nothing lost unnamed, altered, invented or refused, and the daemon never ended by itself."""
+        """Nothing lost unnamed, altered, invented or refused, no lie, and no end of the daemon by itself."""
         stored = all(c.good for c in self.counts.values()) and all(c.good for c in self.witnessed.values())
-        wrong = self.refused or self.deaths or self.unnamed or self.missed
+        wrong = self.refused or self.deaths or self.unnamed or self.missed or self.wrong or self.lies
         return bool(self.counts) and stored and not wrong
 
 
@@ -79,11 +91,13 @@ async def chaos(
     per_type: int,
     faults: Iterable[str] = (),
     daemon: Sequence[str] = ("-m", "iotd"),
+    hold: float | None = None,
     keep: Path | None = None,
 ) -> Outcome:
     """Runs faults for so many seconds and counts what is there afterwards; call it within a lab.
 
     Args:
+        hold: seconds for which each fault is held; None: some, more or fewer.
         keep: a folder for the daemon's log and state after a run that was not good.
     """
     outcome = Outcome(seed)
@@ -94,17 +108,25 @@ async def chaos(
 
     with tempfile.TemporaryDirectory(prefix="iotd-chaos-") as folder:
         world = World(Path(folder), locations, per_type=per_type, daemon=daemon)
-        nemesis = Nemesis(world, Random(seed), said, faults)
+        nemesis = Nemesis(world, Random(seed), said, faults, hold)
+        truth = Truth(world, said)
         try:
             await world.up()
             said("all is up")
-            watching = asyncio.ensure_future(_watch(world, outcome))
+            watching = [asyncio.ensure_future(_watch(world, outcome)), asyncio.ensure_future(truth.run())]
             try:
                 await nemesis.run(seconds)
+                said("no more faults")
+                await _settle(world, said)
             finally:
-                watching.cancel()
-            said("no more faults")
+                for task in watching:
+                    task.cancel()
+                ended = await asyncio.gather(*watching, return_exceptions=True)
+            for error in ended:
+                if not isinstance(error, asyncio.CancelledError) and isinstance(error, BaseException):
+                    raise error
             await _count(world, outcome, said)
+            _tell_truth(truth, world, outcome)
             if not outcome.good:
                 _tell_ends(world, tell, 60)
         except BaseException:
@@ -116,16 +138,15 @@ async def chaos(
                 world.save(keep)
             await world.down()
     outcome.faults = dict(nemesis.struck.most_common())
-    outcome.tampered = sorted(world.tampered)
+    outcome.tampered = sorted(world.tampered | world.losses.harmed.keys())
     outcome.seconds = round(monotonic() - began, 1)
     return outcome
 
 
 def _tell_ends(world: World, tell: Tell, lines: int) -> None:
-    path = world.disk.path.parent / "daemon.log"
-    if path.exists():
+    if world.daemon_log.exists():
         tell("── the end of daemon.log")
-        tell("\n".join(path.read_text(errors="replace").splitlines()[-lines:]))
+        tell("\n".join(world.daemon_log.read_text(errors="replace").splitlines()[-lines:]))
 
 
 async def _watch(world: World, outcome: Outcome) -> None:
@@ -134,9 +155,13 @@ async def _watch(world: World, outcome: Outcome) -> None:
         await asyncio.sleep(1)
 
 
-async def _count(world: World, outcome: Outcome, said: Tell) -> None:
+async def _settle(world: World, said: Tell) -> None:
+    """All that was handed over becomes durable and archived, and the status green, while it is still looked at."""
     await world.mend()
     world.look_after_daemon()
+    await world.configuration.known()
+    if SPARE in world.configuration.ever:  # so that it is archived and verified too
+        await world.configuration.keep(lambda tables: add_spare(world, tables))
     await world.drained()
     said("all is durable")
     # all but the last moment: what is read while this goes on is little enough for the archiver's last pass
@@ -145,12 +170,26 @@ async def _count(world: World, outcome: Outcome, said: Tell) -> None:
     await _ask(world, "/archive/retry-rejected")
     await _ask(world, "/archive/now")
     said("all is archived")
-    world.look_for_names()
+    await asyncio.sleep(_GREEN_S)
+
+
+def _tell_truth(truth: Truth, world: World, outcome: Outcome) -> None:
+    outcome.lies, outcome.named, outcome.errors = truth.lies, truth.acknowledged, dict(truth.errors.most_common())
+    for room in world.rooms:
+        stores = (f"{room} archive", f"redis-{room}-master", f"redis-{room}-replica")
+        lost = sum(c.lost for s in stores for c in (outcome.counts.get(s), outcome.witnessed.get(s)) if c is not None)
+        if lost and room not in world.losses.unnameable and not truth.named_loss(room):
+            outcome.lies.append(f"{room}: {lost} readings were lost with the log, and no condition ever named a loss")
+
+
+async def _count(world: World, outcome: Outcome, said: Tell) -> None:
+    world.losses.look_for_names()
     await _stop(world)
     lacks = await lacking(world, dead_letters(world))
     outcome.forgotten, outcome.missed = lacks.forgotten, lacks.missed
-    if outcome.forgotten or world.tampered:
-        said(f"{outcome.forgotten:,} points lost by InfluxDB, tampered with: {sorted(world.tampered)}: verifying")
+    harmed = world.tampered | world.losses.harmed.keys()
+    if outcome.forgotten or harmed:
+        said(f"{outcome.forgotten:,} points lost by InfluxDB, tampered with: {sorted(harmed)}: verifying")
         world.start_daemon()
         await world.daemon.running(120)
         await world.drained()
@@ -161,7 +200,7 @@ async def _count(world: World, outcome: Outcome, said: Tell) -> None:
         await _stop(world)
     letters = dead_letters(world)
     outcome.held, outcome.refused = letters.count, letters.refused
-    outcome.deaths, outcome.unnamed = world.deaths, world.unnamed
+    outcome.deaths, outcome.unnamed, outcome.wrong = world.deaths, world.losses.unnamed, world.wrong
     outcome.events = dict(
         Counter(line["event"] for line in world.daemon.lines() if line["level"] in ("warning", "error")).most_common()
     )

@@ -39,7 +39,7 @@ def chaos(redis: RedisBinaries, *args: str) -> Any:
 
 
 def test_nothing_is_lost_altered_or_invented_whatever_strikes(redis_binaries: RedisBinaries) -> None:
-    outcome = chaos(redis_binaries, "--minutes", "0.75", "--seed", "11", "--locations", "2", "--per-type", "5")
+    outcome = chaos(redis_binaries, "--minutes", "0.6", "--seed", "11", "--locations", "2", "--per-type", "5")
     assert outcome["good"], outcome
     assert sum(outcome["faults"].values()) >= 5
     # each location: both nodes and the archive
@@ -60,3 +60,15 @@ def test_without_the_replay_from_the_checkpoint_the_same_run_sees_a_loss(redis_b
     for counts in (outcome["counts"], outcome["witnessed"]):
         assert all(counts[node]["missing"] > 0 for node in nodes)
         assert all(count["altered"] == count["strange"] == 0 for count in counts.values())
+
+
+def test_with_a_blind_judge_the_same_run_sees_that_the_status_is_not_truthful(redis_binaries: RedisBinaries) -> None:
+    outcome = chaos(
+        redis_binaries,
+        *("--minutes", "0.05", "--seed", "7", "--locations", "1", "--per-type", "5", "--without-judge"),
+        *("--hold", "14", "--only", "both nodes killed"),
+    )
+    assert not outcome["good"]
+    assert any("nothing reaches its master, and no error says so" in lie for lie in outcome["lies"])
+    # all else is well: it is the status alone that is wrong
+    assert all(count["missing"] == 0 for counts in ("counts", "witnessed") for count in outcome[counts].values())

@@ -7,6 +7,7 @@ what it had acknowledged behind that place is gone. Only a verification finds th
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 
 from iotd.model.series import Series
 from tests.servers.influxproxy import WRITE, Request
@@ -19,6 +20,8 @@ class Witness:
 
     def __init__(self) -> None:
         self._first: int | None = None
+        self.heard: Callable[[str], None] = lambda location: None
+        """Told the location of each write that was acknowledged."""
         self._seen: dict[bytes, bytearray] = {}
         self._off_grid: dict[bytes, set[int]] = {}
 
@@ -27,14 +30,18 @@ class Witness:
         if request.path != WRITE or status != 204 or not request.body:
             return
         packed = request.headers.get("content-encoding") == "gzip"
+        locations = set()
         for line in (gzip.decompress(request.body) if packed else request.body).split(b"\n"):
             series, _, time = line.split(b" ")
             self._note(series, int(time))
+            locations.add(series.partition(b",location=")[2].partition(b",")[0])
+        for location in locations:
+            self.heard(location.decode())
 
     def acknowledged(self, sensor: Series, time: int) -> bool:
         """Whether InfluxDB has said that it holds a sensor's point at this time (ms)."""
         tags = f"location={sensor.location},sensor_id={sensor.sensor_id},unit={sensor.unit}"
-        if time % _STEP_MS:
+        if time % _STEP_MS or self._place(time) < 0:
             return time in self._off_grid.get(f"{sensor.type},{tags}".encode(), ())
         seen = self._seen.get(f"{sensor.type},{tags}".encode(), b"")
         place = self._place(time)
@@ -43,13 +50,11 @@ class Witness:
     def _note(self, series: bytes, time: int) -> None:
         if self._first is None:
             self._first = time - 2_000_000  # what is late is not much older
-        if time % _STEP_MS:
+        if time % _STEP_MS or self._place(time) < 0:
             self._off_grid.setdefault(series, set()).add(time)
             return
         place = self._place(time)
         seen = self._seen.setdefault(series, bytearray())
-        if place < 0:
-            return
         if place >= len(seen):
             seen.extend(bytes(place + 36_000 - len(seen)))
         seen[place] = 1

@@ -5,57 +5,65 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
-import psutil
-
-from iotd.config import Address, Settings
+from iotd.config import Address
 from iotd.config.topology import Node
-from iotd.model.errors import IotdError
-from iotd.model.series import Series
+from iotd.model.errors import IotdError, ShardUnavailable
+from iotd.ops.control import request
 from iotd.stack import Stack
-from iotd.stack.processes import Processes
 from tests.chaos import damage
+from tests.chaos.configuration import Configuration
+from tests.chaos.disk import BlockDisk
 from tests.chaos.hosts import Host, Hosts
 from tests.chaos.influx import Influx
-from tests.servers.daemon import Daemon
-from tests.servers.disk import Disk
+from tests.chaos.losses import Losses
+from tests.chaos.runs import DaemonRuns
+from tests.chaos.servers import Clocks, NodesOnHosts
 from tests.servers.system import System, make_settings, until
 
-_FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-_DISK_MB = 2_000
-_ROOT = Path(__file__).parents[2]
+_DISK_MB = 1_000
 _MEND_S = 120
-_WITNESS = {"sensors": 5, "every_ms": 50, "late": 0.05, "early": 0.002}
+_RESTORE_S = 900
+"""So long a shard that was emptied may take until it has everything again, at some ten thousand readings a second."""
+_WITNESS = {"sensors": 5, "every_ms": 50, "late": 0.05, "early": 0.002, "old": 0.002}
+_ANSWERS_S = 10
+SPARE = "grenier"
+"""A room that has servers, and that the daemon serves only while a fault configures it."""
 
 
-class NodesOnHosts(Processes):
-    """The process backend, with each server on its own host."""
+@dataclass
+class Expected:
+    """A condition that a fault has to bring about.
 
-    def __init__(self, settings: Settings, hosts: dict[str, Host]) -> None:
-        super().__init__(settings)
-        self._hosts = hosts
+    Attributes:
+        since: when it struck (monotonic seconds).
+        within: seconds after which it must have been said.
+    """
 
-    def require_free(self, node: Node, setting: str) -> None:
-        """The address is not of this machine, and nobody but us is in the lab."""
+    name: str
+    location: str | None
+    since: float
+    within: float
+    seen: bool = False
 
-    def _start(self, node: Node, command: list[str]) -> None:
-        super()._start(node, self._hosts[node.name].inside(command))
 
-
-class World:
+class World(DaemonRuns):
     """Servers, the daemon, and what can be done to them.
 
     Attributes:
-        tampered: locations of whose shard data was taken or altered: some of it is in the archive alone for a while.
-        deaths: ends of the daemon that no fault brought about.
-        unnamed: what the log had lost, and the daemon did not name.
-        losable: readings (series, time, values) that were in a part of the log which a fault has destroyed.
+        rooms: all locations that there may ever be: those of the run, and the spare one.
+        losses: what faults took out of the log.
+        tampered: locations of whose shard data, or archive, something was taken or altered.
+        wrong: what the daemon did otherwise than it has to, as a fault has seen it.
+        striking: names of the faults that are held now.
+        expected: conditions that the faults held now must bring about.
+        mended: whether all servers were healthy after the last fault.
     """
 
     def __init__(self, folder: Path, locations: Sequence[str], *, per_type: int, daemon: Sequence[str]) -> None:
@@ -66,62 +74,68 @@ class World:
             daemon: the command that runs the daemon.
         """
         self.hosts = Hosts()
-        self.home = self.hosts.add("home")
+        home = self.home = self.hosts.add("home")
+        self.rooms = (*locations, SPARE)
         self.tampered: set[str] = set()
-        self.deaths: list[str] = []
-        self.unnamed: list[str] = []
-        self.losable: dict[Series, dict[int, set[float]]] = {}
-        self._command = daemon
+        self.wrong: list[str] = []
+        self.striking: list[str] = []
+        self.expected: list[Expected] = []
+        self.mended = True
         self.witness = folder / "witness"  # not on the daemon's disk, which may be full
-        self.disk = Disk(folder / "daemon", _DISK_MB)
-        self._clock = folder / "clock"
-        self._clock.write_text("+0")
-        places: dict[str, Host] = {}
-        shards = {}
-        for i, location in enumerate(locations):
-            a, b = self.hosts.add(f"{location}-a"), self.hosts.add(f"{location}-b")
-            sentinels = (a, b, self.home)
-            port = 7100 + i
-            shards[location] = {
-                "master": f"{a.address}:7000",
-                "replica": f"{b.address}:7000",
-                "sentinels": [f"{host.address}:{port}" for host in sentinels],
-            }
-            places |= {f"redis-{location}-master": a, f"redis-{location}-replica": b}
-            places |= {f"sentinel-{location}-{n}": host for n, host in enumerate(sentinels, start=1)}
-        self._places = places
-        influx_host = places["influxdb"] = self.hosts.add("influxdb")
+        disk, clocks = BlockDisk(folder / "daemon", _DISK_MB), Clocks(folder / "clocks")
+        self._places: dict[str, Host] = {}
+        self.shards = {room: self._placed(room, 7100 + i) for i, room in enumerate(self.rooms)}
+        influx_host = self._places["influxdb"] = self.hosts.add("influxdb")
         common = {
-            "topology": {"shards": shards},
             # not only for the sake of it: a Redis without a password answers nobody from another host
             "redis": {"password": "chaos"},
             "stack": {"redis_dir": named} if (named := os.environ.get("IOTD_TEST_REDIS_DIR")) else {},
             "sentinel": {"password": "chaos", "down_after": "500ms", "failover_timeout": "3s"},
         }
-        self.system = System(stack := make_settings(folder / "servers", 7000, locations, **common), Stack(stack))
-        self.backend = NodesOnHosts(stack, places)
+        stack = make_settings(folder / "servers", 7000, self.rooms, **common, topology={"shards": self.shards})
+        self.system = System(stack, Stack(stack))
+        self.backend = NodesOnHosts(stack, self._places, clocks)
         self.system.stack.backend = self.backend
         self.influx = Influx(self.backend, stack, influx_host.address, self.hosts.ours)
-        self.settings = make_settings(
-            self.disk.path,
+        witness = {"kind": "tests.servers.witness", "witness": str(self.witness), "places": self.rooms, **_WITNESS}
+        configuration = Configuration(
+            folder / "configuration",
             7000,
             locations,
-            **common,
-            sensors={"per_type": per_type, "interval": "100ms"},
-            simulator={"enabled": "on"},
-            sources={"witness": {"kind": "tests.servers.witness", "witness": str(self.witness), **_WITNESS}},
-            log={"limit": "256MiB", "segment": "1MiB"},
-            archive={"interval": "10s", "store": "influxdb:"},
-            influxdb={"url": self.influx.proxy_url, "token_file": self.influx.token_file, "timeout": "3s"},
-            shutdown={"drain": "60s"},  # the count follows the last pass
-            logging={"level": "info", "format": "json"},
+            {
+                **common,
+                "state_dir": disk.path / "state",
+                "topology": {"shards": {room: self.shards[room] for room in locations}},
+                "sensors": {"per_type": per_type, "interval": "100ms"},
+                "simulator": {"enabled": "on", "seed": 1},
+                "sources": {"witness": witness},
+                "log": {"limit": "256MiB", "segment": "1MiB"},
+                "archive": {"interval": "10s", "store": "influxdb:"},
+                "influxdb": {"url": self.influx.proxy_url, "token_file": self.influx.token_file, "timeout": "3s"},
+                "shutdown": {"drain": "60s"},  # the count follows the last pass
+                "logging": {"level": "info", "format": "json"},
+            },
         )
-        self._daemon: Daemon | None = None
-        self._wanted = False
-        self._to_be_named: list[tuple[int, damage.Lost]] = []
+        super().__init__(
+            home, daemon, configuration=configuration, clocks=clocks, disk=disk, daemon_log=folder / "daemon.log"
+        )
+        self.losses = Losses(self.settings.state / "log", self.daemon_log)
+        self._debts: list[Callable[[], Awaitable[None]]] = []
+
+    def _placed(self, room: str, port: int) -> dict[str, Any]:
+        a, b = self.hosts.add(f"{room}-a"), self.hosts.add(f"{room}-b")
+        sentinels = (a, b, self.home)
+        self._places |= {f"redis-{room}-master": a, f"redis-{room}-replica": b}
+        self._places |= {f"sentinel-{room}-{n}": host for n, host in enumerate(sentinels, start=1)}
+        return {
+            "master": f"{a.address}:7000",
+            "replica": f"{b.address}:7000",
+            "sentinels": [f"{host.address}:{port}" for host in sentinels],
+        }
 
     @property
     def locations(self) -> tuple[str, ...]:
+        """Those of the run; the daemon serves :attr:`Configuration.locations`."""
         return self.settings.locations
 
     # ── servers ──
@@ -167,8 +181,27 @@ class World:
             return False
         return True
 
+    async def whole(self) -> None:
+        """Brings back what is not running, and returns when shards and archive hold the same everywhere.
+
+        Raises:
+            AssertionError: they do not.
+        """
+        await self.mend()
+        state = self.settings.state
+
+        async def alike() -> bool:
+            try:
+                await request(state, "POST", "/archive/now")
+                found = await request(state, "POST", "/archive/verify", {"repair": "1"})
+                return not any(one["gaps"] for one in found.values())
+            except IotdError:
+                return False
+
+        await until(alike, _RESTORE_S, "shards and archive hold the same")
+
     async def mend(self) -> None:
-        """Brings back whatever is not running, and returns when all servers are healthy.
+        """Brings back whatever is not running, pays what is owed, and returns when all servers are healthy.
 
         Raises:
             AssertionError: they did not become healthy.
@@ -177,18 +210,56 @@ class World:
 
         async def healthy() -> bool:
             nonlocal last
-            try:
-                await self.system.stack.up()
-            except IotdError as e:
-                last = str(e)
-                return False
-            return True
+            well = True
+            for step in (self._pay, self.system.stack.up):  # one may need what the other brings about
+                try:
+                    await step()
+                except IotdError as e:
+                    last, well = str(e), False
+            return well
 
         try:
             await until(healthy, _MEND_S, "all servers are healthy")
         except AssertionError as e:
             raise AssertionError(f"{e}; {last}") from None
         await self.influx.mend()
+        self.mended = True
+
+    async def _pay(self) -> None:
+        while self._debts:
+            await self._debts[0]()
+            del self._debts[0]
+
+    @contextmanager
+    def expecting(self, name: str, location: str | None, *, within: float) -> Iterator[None]:
+        """Meanwhile the daemon has to say this, at the latest after so many seconds."""
+        expected = Expected(name, location, monotonic(), within)
+        self.expected.append(expected)
+        try:
+            yield
+        finally:
+            self.expected.remove(expected)
+
+    async def until_it_answers(self, node: Node) -> None:
+        """Returns when a node answers again.
+
+        Raises:
+            ShardUnavailable: it does not.
+        """
+
+        async def answers() -> bool:
+            with suppress(IotdError):
+                return bool(await self.system.ask(node.name, "PING"))
+            return False
+
+        try:
+            await until(answers, _ANSWERS_S, f"{node.name} answers")
+        except AssertionError as e:
+            raise ShardUnavailable(str(e)) from None
+
+    def owe(self, debt: Callable[[], Awaitable[None]]) -> None:
+        """Something that a fault must put right, and could not, because another fault had taken a server."""
+        self._debts.append(debt)
 
     def kill(self, *nodes: Node) -> str:
         """Kills servers; returns their names. :meth:`mend` brings them back."""
@@ -214,118 +285,10 @@ class World:
                 path.unlink()
         self.backend.start_redis(node, master)
 
-    # ── the log ──
-
-    @property
-    def log(self) -> Path:
-        """The folder of the daemon's log."""
-        return self.settings.state / "log"
-
     def logged(self, location: str) -> damage.Records:
         """What the log has of a location; the daemon must be down."""
-        there = damage.records(self.log)
+        there = damage.records(self.losses.folder)
         return {place: readings for place, readings in there.items() if place[0] == location}
-
-    @contextmanager
-    def harmed_log(self, *, named: bool) -> Iterator[Path]:
-        """The log's files are harmed meanwhile; the daemon is down, and whoever started it again names what is lost.
-
-        Args:
-            named: whether the log can know what it has lost.
-        """
-        with damage.harming(self.log) as lost:
-            yield self.log
-        for readings in lost.records.values():
-            for series, time, value in readings:
-                self.losable.setdefault(series, {}).setdefault(time, set()).add(value)
-        self.tampered.update(partition for partition, _ in lost.records)
-        if named and lost.records:
-            self._to_be_named.append((self._log_size(), lost))
-
-    def look_for_names(self) -> None:
-        """Notes which losses of the log the daemon has not named since; it must have been started again."""
-        for size, lost in self._to_be_named:
-            with self.daemon.log.open("rb") as f:
-                f.seek(size)
-                lines = Daemon.parsed(f.read().decode(errors="replace"))
-            named = [(e["shard"], e["first"], e["last"]) for e in lines if e["event"] == "log_damaged"]
-            self.unnamed += [f"{location} {sequence}" for location, sequence in lost.unnamed(named)]
-        self._to_be_named.clear()
-
-    def _log_size(self) -> int:
-        return self.daemon.log.stat().st_size
-
-    # ── the daemon ──
-
-    @property
-    def daemon(self) -> Daemon:
-        assert self._daemon is not None
-        return self._daemon
-
-    def start_daemon(self) -> None:
-        """Starts it, unless it runs."""
-        if self._wanted and self.daemon.process.poll() is None:
-            return
-        log = self.disk.path.parent / "daemon.log"
-        env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        if _FAKETIME is not None:
-            # only the wall clock: what waits, waits by the monotonic one
-            env |= {"LD_PRELOAD": str(_FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(self._clock)}
-            env |= {"FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-            # what it mends in older C libraries makes a thread wait for seconds for the interpreter's lock
-            env["FAKETIME_FORCE_MONOTONIC_FIX"] = "0"
-        config = str(self.disk.path / "iotd.toml")
-        with log.open("ab") as out:
-            process = subprocess.Popen(
-                self.home.inside([sys.executable, *self._command, "--config", config, "run"]),
-                stdout=out,
-                stderr=out,
-                env=env,
-                cwd=_ROOT,
-            )
-        self._daemon = Daemon(self.settings, process, log)
-        self._wanted = True
-
-    def kill_daemon(self) -> None:
-        self._wanted = False
-        self.daemon.process.kill()
-        self.daemon.process.wait()
-
-    def look_after_daemon(self) -> None:
-        """Starts the daemon again if it has ended of its own accord, and notes that it did."""
-        if self._wanted and (code := self.daemon.process.poll()) is not None:
-            lines = self.daemon.log.read_text(errors="replace").splitlines()
-            self.deaths.append(f"exit code {code}: {' | '.join(lines[-3:])}")
-            self.start_daemon()
-
-    async def drained(self, limit: float = 300) -> None:
-        """Waits until all that was handed over is durable, or nearly so."""
-
-        async def confirmed() -> bool:
-            said = await self.daemon.status()
-            return bool(said) and all(s["age"] < 3 and s["master"] for s in said["shards"])
-
-        await until(confirmed, limit, "all is durable")
-
-    async def stop_daemon(self) -> int:
-        self._wanted = False
-        return await self.daemon.stop(_MEND_S)
-
-    def memory(self) -> int:
-        """The daemon's resident bytes."""
-        try:
-            return int(psutil.Process(self.daemon.process.pid).memory_info().rss)
-        except psutil.Error:
-            return 0
-
-    @property
-    def has_clock(self) -> bool:
-        """Whether the daemon's wall clock can be set."""
-        return _FAKETIME is not None
-
-    def set_clock(self, seconds: float) -> None:
-        """Puts the daemon's wall clock off by so much; it takes effect within a second."""
-        self._clock.write_text(f"{seconds:+g}")
 
     # ── all ──
 
@@ -338,16 +301,12 @@ class World:
     def save(self, folder: Path) -> None:
         """Copies what the daemon leaves behind: its log, its state, what was handed over."""
         folder.mkdir(parents=True, exist_ok=True)
-        for path in (self.witness, self.disk.path.parent / "daemon.log"):
+        for path in (self.witness, self.daemon_log):
             if path.exists():
                 shutil.copy2(path, folder)
+        for log in (self.system.settings.state / "nodes").glob("*/log"):
+            shutil.copy2(log, folder / f"{log.parent.name}.log")
         shutil.copytree(self.settings.state, folder / "state", dirs_exist_ok=True, ignore=lambda *_: ["control.sock"])
-
-    async def end_daemon(self) -> None:
-        """Ends the daemon."""
-        if self._daemon is not None and self._daemon.process.poll() is None:
-            self._daemon.process.send_signal(signal.SIGCONT)
-            self.kill_daemon()
 
     async def down(self) -> None:
         """Ends the servers, and takes the daemon's disk away."""

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from iotd.model.buckets import HOUR
 from iotd.stores.base import Store
 from iotd.stores.embedded.store import EmbeddedStore
 from iotd.stores.influxdb.store import InfluxStore
 from iotd.stores.registry import open_store
+from iotd.stores.renamed import Former, RenamedStore
 from tests.contract.memory import MemoryStore
 from tests.servers.influxdb import InfluxServer
 from tests.servers.system import make_settings
@@ -49,10 +51,18 @@ def _plugin(request: pytest.FixtureRequest, folder: Path) -> Store:
     return store
 
 
+def _renamed(request: pytest.FixtureRequest, folder: Path) -> Store:
+    """Salon was called otherwise, twice, in the midst of the time that the suite writes readings of."""
+    moments = [HOUR * (1_790_000_000_000 // HOUR + n) - 1 for n in (1, 3)]
+    formers = {"salon": [Former("corridor", moments[0]), Former("parlour", moments[1])]}
+    return RenamedStore(EmbeddedStore(folder / "archive.sqlite"), formers)
+
+
 MAKERS: dict[str, Make] = {
     "embedded": lambda request, folder: EmbeddedStore(folder / "archive.sqlite"),
     "influxdb": _influxdb,
     "memory": lambda request, folder: MemoryStore(),
+    "renamed": _renamed,
 }
 if "IOTD_TEST_STORE" in os.environ:
     MAKERS["plugin"] = _plugin

@@ -15,6 +15,7 @@ from iotd.model.errors import ArchiveRejected, ArchiveUnavailable
 from iotd.model.selection import Selection
 from iotd.model.series import Series
 from iotd.stores.base import Found, Summary
+from iotd.stores.embedded.block import squares as squares_of
 from iotd.stores.points import Points
 
 
@@ -39,6 +40,13 @@ class MemoryStore:
         for series, numbers in new:
             self.held.setdefault(series, {}).update(numbers)
 
+    async def delete(self, series: Series, first: int, last: int) -> None:
+        if self._read_only:
+            raise ArchiveUnavailable(f"{self.identity}: opened to be read only")
+        if series in self.held:
+            kept = {time: value for time, value in self.held[series].items() if not first <= time <= last}
+            self.held[series] = kept
+
     async def counts(self, location: str, first: int, last: int, bucket: int) -> dict[Series, dict[int, int]]:
         found: dict[Series, dict[int, int]] = {}
         for series, (times, _) in self._of(self._at(location), first, last):
@@ -46,10 +54,12 @@ class MemoryStore:
             found[series] = dict(zip(starts.tolist(), counts.tolist(), strict=True))
         return found
 
-    async def summaries(self, location: str, first: int, last: int) -> dict[Series, list[Summary]]:
+    async def summaries(
+        self, location: str, first: int, last: int, *, squares: bool = True
+    ) -> dict[Series, list[Summary]]:
         return {
             series: [
-                Summary(hour, len(its), float(its.sum()), float(its.min()), float(its.max()))
+                Summary(hour, len(its), float(its.sum()), float(its.min()), float(its.max()), squares_of(its))
                 for hour, its in _shares(times // HOUR * HOUR, values)
             ]
             for series, (times, values) in self._of(self._at(location), first, last)
@@ -71,6 +81,9 @@ class MemoryStore:
 
     async def incarnation(self) -> str | None:
         return self._incarnation
+
+    async def keeps(self) -> int | None:
+        return None
 
     async def started(self) -> str | None:
         return ""

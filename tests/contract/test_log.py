@@ -312,3 +312,75 @@ async def test_a_closed_log_takes_nothing(opened: Open) -> None:
     assert await under_way == 1
     with pytest.raises(StateError, match="closed"):
         put(log)
+
+
+# ── deleting ──
+
+
+def delete(log: Log, first: int, last: int, *series: int) -> asyncio.Future[int]:
+    """Deletes a range of series of the salon."""
+    return log.delete("salon", np.array(series, np.int32), first, last)
+
+
+@pytest.mark.parametrize("memory", [2**20, 0])
+async def test_a_deletion_has_its_place_among_the_readings(opened: Open, memory: int) -> None:
+    log = await opened(memory=memory)
+    futures = [put(log, 1.0), delete(log, -5, 2_000, 1, 0), put(log, 2.0)]
+    assert await asyncio.gather(*futures) == [1, 2, 3]
+    for _ in range(2):  # as it was appended, and as it is found again
+        partition = log.partition("salon")
+        first, second, third = await all_of(partition)
+        assert [len(first), len(second), len(third)] == [1, 0, 1]
+        assert [first.deletion, third.deletion] == [None, None]
+        (found,) = await partition.deletions(0)
+        for deletion in (second.deletion, found):
+            assert deletion is not None
+            assert (deletion.sequence, deletion.first, deletion.last) == (2, -5, 2_000)
+            assert deletion.series.tolist() == [1, 0]
+        assert second.times.dtype == np.int64
+        assert [len(second.series), len(second.times), len(second.values)] == [0, 0, 0]
+        log = await opened(memory=memory)
+
+
+async def test_deletions_are_found_without_reading_all(opened: Open) -> None:
+    log = await opened()
+    partition = log.partition("salon")
+    assert partition.next_deletion(0) is None
+    assert await partition.deletions(0) == []
+    for at in range(1, 13):
+        await (delete(log, at, at, 0) if at % 5 == 0 else put(log, at))
+    assert [partition.next_deletion(after) for after in (0, 4, 5, 9, 10, 12)] == [5, 5, 10, 10, None, None]
+    assert [d.sequence for d in await partition.deletions(0)] == [5, 10]
+    assert [d.sequence for d in await partition.deletions(5)] == [10]
+    prove(partition, 7)
+    assert partition.next_deletion(0) == 10
+    assert [d.sequence for d in await partition.deletions(0)] == [10]
+    log = await opened()
+    assert log.partition("salon").next_deletion(7) == 10
+
+
+async def test_a_deletion_is_a_batch_without_readings(opened: Open) -> None:
+    log = await opened()
+    partition = log.partition("salon")
+    await asyncio.gather(put(log), delete(log, 0, 9, 0), put(log))
+    assert (partition.depth("durable").batches, partition.depth("durable").readings) == (3, 2)
+    prove(partition, 1)
+    assert (partition.depth("archived").batches, partition.depth("archived").readings) == (2, 1)
+
+
+async def test_a_deletion_keeps_the_meaning_of_its_series(opened: Open) -> None:
+    log = await opened()
+    await put(log, series=1)
+    await delete(log, 0, 9, 0)
+    today = Catalogue("pressure", "humidity", "temperature")
+    log = await opened(catalogue=today)
+    (deletion,) = await log.partition("salon").deletions(0)
+    assert [today.names[n] for n in deletion.series.tolist()] == ["temperature"]
+
+
+async def test_a_deletion_of_nothing_is_refused(opened: Open) -> None:
+    log = await opened()
+    for refused in ((5, 4, 0), (0, 1)):
+        with pytest.raises(UsageError):
+            delete(log, *refused)
+    assert await put(log) == 1

@@ -23,10 +23,10 @@ from iotd.model.series import Series
 from iotd.model.types import BUILT_IN
 from iotd.ops.deadletters import DeadLetters
 from iotd.sources.base import Context, Source
-from iotd.sources.clock import SystemClock
 from iotd.sources.registry import make_source
 from iotd.sources.simulator.signal import values
 from iotd.sources.simulator.source import Simulator
+from tests.clocks import SystemClock
 from tests.servers.system import until
 
 LOCATIONS = ("salon", "cuisine")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,22 @@ async def test_summaries_are_those_of_the_readings_in_each_hour(store: Store, fi
             assert isinstance(got, Summary)
             assert (got.hour, got.count, got.min, got.max) == (want.hour, want.count, want.min, want.max)
             assert math.isclose(got.sum, want.sum, rel_tol=1e-12)
+            assert math.isclose(got.squares, want.squares, rel_tol=1e-12)
+    if type(store) is not MemoryStore:
+        without = await store.summaries("salon", first, last, squares=False)
+        for series, its in found.items():
+            assert [replace(one, squares=0.0) for one in its] == [replace(o, squares=0.0) for o in without[series]]
+
+
+async def test_squares_beyond_float64_are_infinite_and_leave_the_rest(store: Store) -> None:
+    await store.write([Points.of(SALON, [(T0, b"1e200"), (T0 + 1000, b"-3e200")])])
+    (summary,) = (await store.summaries("salon", T0, T0 + HOUR - 1))[SALON]
+    assert summary == Summary(T0, 2, -2e200, -3e200, 1e200, math.inf)
+
+
+async def test_a_store_says_for_how_long_it_keeps_readings(store: Store) -> None:
+    await store.write([])
+    assert await store.keeps() is None
 
 
 @pytest.mark.parametrize("what", AGGREGATIONS)
@@ -265,7 +282,7 @@ async def test_a_series_whose_unit_changes_stays_one_series(store: Store) -> Non
         starts, values = (await store.buckets(what, aggregation, run, T0 + 1, T0 + HOUR - 1))[series]
         assert (starts.tolist(), values.tolist()) == ([T0], [wanted])
     (summary,) = (await store.summaries("salon", T0 + 1, T0 + HOUR - 1))[series]
-    assert summary == Summary(T0, 7, 19.0, 1.0, 4.0)
+    assert summary == Summary(T0, 7, 19.0, 1.0, 4.0, 59.0)
 
 
 async def test_a_store_is_the_same_one_as_long_as_it_is(store: Store) -> None:
@@ -294,3 +311,79 @@ async def test_writes_and_reads_at_once_see_whole_batches(store: Store) -> None:
 
     async with asyncio.timeout(60):
         await asyncio.gather(watch(), *(write(one) for one in series))
+
+
+# ── deleting ──
+
+
+async def test_what_is_deleted_is_gone_and_nothing_beside_it(store: Store) -> None:
+    others = [
+        CUISINE,
+        replace(SALON, sensor_id="10"),
+        replace(SALON, type="humidity"),
+        replace(SALON, location="salon2"),
+    ]
+    ticks = [(T0 - HOUR + 600_000 * i, b"%d" % i) for i in range(30)]
+    await store.write([Points.of(series, ticks) for series in (SALON, *others)])
+    first, last = T0 - 600_000, T0 + 2 * HOUR  # whole hours, and parts of them
+    for _ in range(2):  # again is harmless
+        await store.delete(SALON, first, last)
+        left = [(time, float(value)) for time, value in ticks if not first <= time <= last]
+        assert await read(store, SALON, T0 - 2 * HOUR, T0 + 9 * HOUR) == left
+    for series in others:
+        assert await read(store, series, T0 - 2 * HOUR, T0 + 9 * HOUR) == [(time, float(v)) for time, v in ticks]
+    await store.delete(Series("temperature", "nowhere", "1"), first, last)
+
+
+async def test_both_ends_of_a_deletion_are_part_of_it(store: Store) -> None:
+    await store.write([Points.of(SALON, [(T0 + i, b"1") for i in range(6)])])
+    await store.delete(SALON, T0 + 2, T0 + 3)
+    assert [time - T0 for time, _ in await read(store, SALON, T0, T0 + 9)] == [0, 1, 4, 5]
+    await store.delete(SALON, T0 + 5, T0 + 5)
+    assert [time - T0 for time, _ in await read(store, SALON, T0, T0 + 9)] == [0, 1, 4]
+
+
+async def test_all_that_is_said_of_a_series_is_of_what_is_left(store: Store) -> None:
+    ticks = [(T0 + 600_000 * i, b"%d" % i) for i in range(18)]  # three hours
+    await store.write([Points.of(SALON, ticks)])
+    await store.delete(SALON, T0, T0 + 600_000 * 7)
+    assert await store.counts("salon", T0, T0 + 3 * HOUR - 1, HOUR) == {SALON: {T0 + HOUR: 4, T0 + 2 * HOUR: 6}}
+    (hours,) = (await store.summaries("salon", T0, T0 + 3 * HOUR - 1)).values()
+    assert [(h.hour, h.count, h.sum, h.min, h.max) for h in hours] == [
+        (T0 + HOUR, 4, 38.0, 8.0, 11.0),
+        (T0 + 2 * HOUR, 6, 87.0, 12.0, 17.0),
+    ]
+    assert await store.begins(Selection.of(SALON), T0, T0 + 3 * HOUR) == {SALON: T0 + 600_000 * 8}
+    run = Run(T0, T0 + 3 * HOUR - 1, HOUR)
+    found = await store.buckets(Selection.of(SALON), "count", run, run.first, run.last)
+    assert found[SALON][0].tolist() == [T0 + HOUR, T0 + 2 * HOUR]
+
+
+async def test_what_is_written_after_a_deletion_stays(store: Store) -> None:
+    await store.write([Points.of(SALON, [(T0, b"1"), (T0 + 1, b"2")])])
+    await store.delete(SALON, T0 - HOUR, T0 + HOUR)
+    assert await read(store, SALON, T0 - HOUR, T0 + HOUR) == []
+    await store.write([Points.of(SALON, [(T0, b"3")])])
+    assert await read(store, SALON, T0 - HOUR, T0 + HOUR) == [(T0, 3.0)]
+
+
+async def test_an_endless_range_can_be_deleted(store: Store) -> None:
+    await store.write([Points.of(SALON, [(T0, b"1"), (T0 + 100 * HOUR, b"2")])])
+    await store.delete(SALON, -(2**50), 2**50)
+    assert await read(store, SALON, 0, 2**43) == []
+
+
+async def test_a_series_of_any_name_can_be_deleted_and_no_other_is(store: Store) -> None:
+    left = set(IDS)
+    await store.write([Points.of(Series("temperature", "salon", sensor_id), [(T0, b"1")]) for sensor_id in IDS])
+    for sensor_id in IDS:
+        await store.delete(Series("temperature", "salon", sensor_id), T0, T0)
+        left.remove(sensor_id)
+        assert {series.sensor_id for series in await store.samples(ALL, T0, T0)} == left
+
+
+async def test_a_series_whose_unit_changed_is_deleted_with_all_it_has(store: Store) -> None:
+    await store.write([Points.of(Series("temperature", "salon", "1", "celsius"), [(T0, b"1")])])
+    await store.write([Points.of(Series("temperature", "salon", "1", "kelvin"), [(T0 + 1, b"274")])])
+    await store.delete(Series("temperature", "salon", "1", "celsius"), T0, T0 + 1)
+    assert await read(store, SALON, T0, T0 + 1) == []

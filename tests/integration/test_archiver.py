@@ -599,12 +599,42 @@ async def test_once_the_store_has_taken_readings_of_another_location_none_waits_
             with pytest.raises(ArchiveUnavailable):
                 await archiver.cycle()  # each time the pause grows
         assert archiver._delivery is not None
+        archiver._delivery.hope()
         await archiver._delivery.probe()
 
         async def archived() -> bool:
             return archiver.status.locations["salon"].proven == 100 * len(SERIES)
 
         await until(archived, 15, "the location's pass is made")
+
+
+async def test_a_store_that_takes_readings_again_is_no_trouble_any_more_though_the_shard_does_not_answer(
+    rig: FaultyRig,
+) -> None:
+    await rig.load(T0, 100)
+    rig.store.faults = [ArchiveUnavailable("away", retry_after=3)]
+    nodes = rig.system.topology.shard("salon").redis
+    async with rig.archiver() as archiver:
+        with pytest.raises(ArchiveUnavailable):
+            await archiver.cycle()
+        assert archiver.status.trouble is not None
+        for node in nodes:
+            rig.system.stack.backend.pause(node)
+        try:
+
+            async def recovered() -> bool:
+                return archiver.status.trouble is None
+
+            await until(recovered, 20, "the store is said to take readings")
+            assert archiver.status.locations["salon"].proven == 0
+        finally:
+            for node in nodes:
+                rig.system.stack.backend.resume(node)
+
+        async def archived() -> bool:
+            return archiver.status.locations["salon"].proven == 100 * len(SERIES)
+
+        await until(archived, 30, "the location's pass is made")
 
 
 def tampered(rig: FaultyRig, change: Callable[[ArchiveWriter], object]) -> None:

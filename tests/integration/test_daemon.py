@@ -153,6 +153,7 @@ async def test_a_wrong_password_is_said_and_what_was_read_meanwhile_is_written_w
             return "check the user" in str((await daemon.status())["shards"][0]["trouble"])
 
         await until(degraded, 20, "the daemon says that the password is wrong")
+        await daemon.says("not_written", "salon")
         status = await iotd("status", config=system.config)
         assert status.code == 1
         assert "check the user" in status.out
@@ -212,6 +213,7 @@ async def test_a_shard_that_never_answers_delays_no_other(fresh_system: FreshSys
         shards = {s["location"]: s for s in (await daemon.status())["shards"]}
         assert shards["salon"]["master"] is None
         assert shards["salon"]["waiting"]["batches"] > 0
+        await daemon.says("not_written", "salon")
         status = await iotd("status", config=system.config)
         assert status.code == 1
         assert "none" in status.out

@@ -33,7 +33,7 @@ async def test_a_full_disk_is_said_and_over_by_itself_and_nothing_is_lost(
 
             await until(unready, 60, "it is not ready")
             _, text, _ = await get(settings, "/readyz")
-            assert "the log can't be written" in json.loads(text)["reasons"][0]
+            assert "the log can't be written" in json.loads(text)["conditions"][0]["detail"]
             assert (await metrics(settings))["iotd_log_failing"] == 1
             assert (await get(settings, "/livez"))[0] == 200
             config = folder / "iotd.toml"

@@ -17,7 +17,7 @@ from tests.servers.needs import lacking
 pytestmark = [pytest.mark.redis, pytest.mark.influxdb, pytest.mark.timeout(240)]
 
 
-def test_daemons_on_their_own_hosts_share_the_rooms_and_two_that_share_one_do_no_harm(
+def test_daemons_on_their_own_hosts_share_the_rooms_and_one_that_would_share_a_room_is_refused(
     redis_binaries: RedisBinaries, influxdb: InfluxServer, tmp_path: Path
 ) -> None:
     if (reason := lab.lacks()) is not None:

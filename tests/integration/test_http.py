@@ -76,7 +76,9 @@ async def test_health_says_why(served: tuple[System, Daemon]) -> None:
     await daemon.serving()
     assert (await get(system.settings, "/livez"))[:2] == (200, "ok\n")
     code, text, _ = await get(system.settings, "/readyz")
-    assert (code, json.loads(text)["reasons"]) == (200, [])
+    said = json.loads(text)
+    assert (code, said["ready"]) == (200, True)
+    assert [one for one in said["conditions"] if one["severity"] == "error"] == []
 
 
 async def test_status_is_what_the_command_prints(served: tuple[System, Daemon]) -> None:
@@ -221,7 +223,13 @@ async def test_a_port_that_is_taken_costs_the_page_and_not_the_readings(
     settings = _second(system, tmp_path)
     with running_daemon(settings) as second:
         await second.running()
-        await second.writes("chambre1")
+
+        async def taken() -> bool:
+            said = await second.status()
+            return bool(said["shards"][0]["taken"])
+
+        await until(taken, 30, "it takes readings")
+        await second.says("page_not_served")
         failed = second.events("task_failed")
         assert [e["task"] for e in failed] == ["http"]
         assert "http.port" in failed[0]["reason"]
@@ -231,7 +239,7 @@ async def test_a_port_that_is_taken_costs_the_page_and_not_the_readings(
 
 def _second(system: System, folder: Path) -> Settings:
     first = system.settings.topology.redis_port
-    return make_settings(folder, first, serve=["chambre1"])
+    return make_settings(folder, first, ["salon", "chambre1", "cuisine"], serve=["cuisine"])
 
 
 async def test_after_all_that_every_reading_is_there(served: tuple[System, Daemon]) -> None:

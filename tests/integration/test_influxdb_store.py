@@ -92,3 +92,34 @@ async def test_an_influxdb_that_is_not_there_is_unavailable(influxdb: InfluxServ
     with pytest.raises(ArchiveUnavailable):
         await store.write([Points.of(SALON, [(T0, b"1")])])
     await store.close()
+
+
+async def test_a_token_that_may_write_may_delete_and_one_that_may_not_is_named(
+    influxdb: InfluxServer, tmp_path: Path
+) -> None:
+    bucket = influxdb.make_bucket(f"b{uuid.uuid4().hex}")
+    series = Series("temperature", "salon", "1")
+    (tmp_path / "token").write_text(influxdb.make_token(bucket, "write"))
+    store = influx_store(influxdb, tmp_path, bucket=bucket)
+    await store.write([Points.of(series, [(1000, b"1"), (9000, b"2")])])
+    await store.delete(series, 0, 5000)
+    (tmp_path / "token").write_text(influxdb.make_token(bucket, "read"))
+    times, _ = await samples_of(store, series, 0, 10_000)
+    assert times.tolist() == [9000]
+    with pytest.raises(ArchiveRefused, match="may not use the bucket"):
+        await store.delete(series, 0, 10_000)
+    await store.close()
+
+
+async def test_in_a_bucket_that_is_missing_nothing_is_there_to_be_deleted(
+    influxdb: InfluxServer, tmp_path: Path
+) -> None:
+    store = influx_store(influxdb, tmp_path, bucket=f"b{uuid.uuid4().hex}")
+    with pytest.raises(ArchiveUnavailable, match="has been made"):
+        await store.delete(Series("temperature", "salon", "1"), 0, 5000)
+    await store.delete(Series("temperature", "salon", "1"), 0, 5000)
+    await store.close()
+    nowhere = influx_store(influxdb, tmp_path, org="nobody")
+    with pytest.raises(ArchiveRefused, match="no organisation 'nobody'"):
+        await nowhere.delete(Series("temperature", "salon", "1"), 0, 5000)
+    await nowhere.close()

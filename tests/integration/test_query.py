@@ -28,10 +28,11 @@ from iotd.stores.embedded.store import EmbeddedStore
 from iotd.stores.registry import open_store
 from tests.conftest import FreshSystem
 from tests.servers.checker import handed_over
-from tests.servers.daemon import Daemon, running_daemon
+from tests.servers.daemon import Daemon, iotd, running_daemon
 from tests.servers.influxdb import InfluxServer
 from tests.servers.system import System, until
 
+HOUR = 3_600_000
 HOURS = 0.1
 """Of history, at the full rate: 8,640 readings of each sensor."""
 
@@ -63,6 +64,11 @@ class Building:
             await sink.close()
         assert len(known) == len(self.sensors())
         return min(known.values())
+
+    async def verify(self) -> None:
+        """Shard and archive are compared, and are alike."""
+        found = await request(self.settings.state, "POST", "/archive/verify", {})
+        assert not any(one["gaps"] for one in found.values())
 
     def sensors(self) -> list[Series]:
         types, per_type = self.settings.sensors.types, self.settings.sensors.per_type
@@ -317,6 +323,51 @@ async def test_an_archive_that_is_away_is_named_only_where_it_is_needed(
         await fresh.close()
         async with ShardingSystem.connect(house.system.config) as system:
             house.expect(await ask(system, mark - 500_000, mark), mark - 500_000, mark)
+
+
+async def test_rows_deleted_in_influxdb_are_told_by_library_command_and_status(
+    fresh_system: FreshSystem, request: pytest.FixtureRequest
+) -> None:
+    server: InfluxServer = request.getfixturevalue("influxdb")
+    async with building(fresh_system, "influxdb", request) as house, ShardingSystem.connect(house.system.config) as s:
+        mark, bucket = await house.archive(), house.settings.influxdb.bucket
+        hour = (house.span().first // HOUR + 1) * HOUR
+        assert hour + HOUR <= mark
+        await house.verify()
+        whole = await ask(s, hour, hour + HOUR)
+        assert not whole.problems
+        assert (await iotd("archive", "status", config=house.system.config)).code == 0
+        await server.delete_rows(bucket, hour, hour + HOUR // 2 - 1, 'sensor_id="1"')
+        found = await ask(s, hour, hour + HOUR)
+        house.expect(found, hour, hour + HOUR)
+        assert "fewer readings than when it was last verified, 5,400 of 10,800" in found.problems[0]
+        await house.forget(hour + HOUR)
+        found = await ask(s, hour, hour + HOUR)
+        assert [(hole.first, hole.last) for hole in found.answers[0].missing] == [(hour, hour + HOUR - 1)]
+        told = await ask(s, hour, hour + HOUR, agg="avg", bucket="10m")
+        assert told.answers[0].missing == found.answers[0].missing
+        span = [str(hour / 1000), str((hour + HOUR) / 1000)]
+        ended = await iotd(
+            "query",
+            "location",
+            "salon",
+            "temperature",
+            "--start",
+            span[0],
+            "--end",
+            span[1],
+            config=house.system.config,
+        )
+        assert ended.code == 1
+        assert "rows were deleted there" in ended.err
+        # and the newest, of which status asks
+        await server.delete_rows(bucket, mark - 60_000, mark + 60_000)
+        ended = await iotd("archive", "status", config=house.system.config)
+        assert ended.code == 1
+        assert "lacks the newest readings of 6 series" in ended.out
+        await house.archive()
+        assert "lacks" not in (await iotd("archive", "status", config=house.system.config)).out
+        house.expect(await ask(s, mark - 120_000, mark), mark - 120_000, mark)
 
 
 async def test_all_shards_at_once_and_a_dead_one_is_named(

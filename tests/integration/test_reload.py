@@ -211,12 +211,11 @@ async def test_diff_shows_what_a_reload_would_do_and_what_waits_for_a_restart(
 async def test_a_shard_that_moves_to_other_servers_is_written_to_there_and_nothing_that_waited_is_lost(
     fresh_system: FreshSystem,
 ) -> None:
-    system = fresh_system(("salon", "chambre1"), sensors={"interval": "50ms"})
+    system, another = fresh_system(sensors={"interval": "50ms"}), fresh_system()
     # salon's servers are away; the configuration learns that its readings belong to another pair of servers
     for node in system.topology.shard("salon").nodes:
         system.stack.backend.kill(node)
-    other = system.topology.shard("chambre1")
-    rewrite(system, serve=["salon"], sensors={"interval": "50ms"})
+    other = another.topology.shard("salon")
     with running_daemon(system.settings) as daemon:
         await daemon.running()
 
@@ -224,33 +223,25 @@ async def test_a_shard_that_moves_to_other_servers_is_written_to_there_and_nothi
             return await taken(daemon, "salon") > 100
 
         await until(waits, 30, "readings wait in the log")
+        moved = {
+            "master": str(other.master.address),
+            "replica": str(other.replica.address),
+            "sentinels": [str(node.address) for node in other.sentinels],
+        }
         first = system.settings.topology.redis_port
-        rewrite(
-            system,
-            serve=["salon"],
+        make_settings(
+            system.settings.state.parent,
+            first,
+            ["salon"],
             sensors={"interval": "50ms"},
-            topology={
-                "shards": {
-                    "salon": {
-                        "master": str(other.master.address),
-                        "replica": str(other.replica.address),
-                        "sentinels": [str(node.address) for node in other.sentinels],
-                        "service": other.service,
-                    },
-                    "chambre1": {
-                        "master": f"127.0.0.1:{first + 50}",
-                        "replica": f"127.0.0.1:{first + 51}",
-                        "sentinels": [f"127.0.0.1:{first + n}" for n in (52, 53, 54)],
-                    },
-                }
-            },
+            topology={"shards": {"salon": moved}},
         )
         said = await hang_up(daemon)
         assert said["refused"] is None
         await daemon.writes("salon")
         assert await daemon.stop() == 0
     found = phases(daemon.events("source_started"), "salon", handed_over(system.settings, "salon").last)
-    async with system.connection("redis-chambre1-master") as redis:
+    async with another.connection("redis-salon-master") as redis:
         assert await due(system.settings, "salon", RedisStore(redis), found) > 100
 
 
@@ -268,5 +259,29 @@ async def test_a_reload_during_a_long_drain_gives_way_to_a_stop(fresh_system: Fr
             return bool(daemon.events("draining"))
 
         await until(draining, 20, "chambre1 is drained, in vain")
+        for _ in range(2):
+            await daemon.writes("salon")  # which has nothing to do with it
+        assert not daemon.events("not_drained")
+        daemon.process.send_signal(signal.SIGTERM)
+        assert await daemon.ended(25) == 0
+
+
+async def test_a_location_that_is_removed_does_not_wait_for_the_shard_of_another(fresh_system: FreshSystem) -> None:
+    system = fresh_system(LOCATIONS, sensors={"interval": "50ms"}, shutdown={"drain": "30s"})
+    with running_daemon(system.settings) as daemon:
+        await daemon.running()
+        await daemon.writes("chambre1")
+        for node in system.topology.shard("salon").nodes:
+            system.stack.backend.kill(node)
+        await daemon.says("not_written", "salon")
+        rewrite(system, serve=["salon"], sensors={"interval": "50ms"}, shutdown={"drain": "2s"})
+        daemon.process.send_signal(signal.SIGHUP)
+
+        async def removed() -> bool:
+            return bool(daemon.events("location_removed"))
+
+        await until(removed, 20, "chambre1 is drained and removed")
+        assert not daemon.events("not_archived")
+        assert not daemon.events("not_drained")
         daemon.process.send_signal(signal.SIGTERM)
         assert await daemon.ended(25) == 0

@@ -103,9 +103,9 @@ async def test_the_drill_kills_checks_and_restores_and_all_is_archived(each_syst
         status = await iotd("status", config=each_system.config)
         assert f"to {before}" in status.out
         assert (await iotd("archive", "now", config=each_system.config)).code == 0
-        verdict = await iotd("archive", "verify", "--deep", "--output", "json", config=each_system.config)
-        assert verdict.code == 0, verdict
-        assert verdict.json["salon"]["compared"] > 0
+        verified = await iotd("archive", "verify", "--deep", "--output", "json", config=each_system.config)
+        assert verified.code == 0, verified
+        assert verified.json["salon"]["compared"] > 0
         await queries_equal_the_function(each_system)
         assert await daemon.stop() == 0
     await all_there(each_system, "salon")

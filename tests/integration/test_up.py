@@ -161,9 +161,9 @@ async def test_up_sets_an_influxdb_up_and_the_flux_query_of_the_readme_returns_t
                 # three sensors, a mean for each minute of the last hour
                 assert 3 * 59 <= len(rows) <= 3 * 62
                 assert all(",temperature,salon," in row or ",salon," in row for row in rows)
-                verdict = await iotd("archive", "verify", "--deep", "--output", "json", config=tmp_path / "iotd.toml")
-                assert verdict.code == 0, verdict
-                assert verdict.json["salon"]["compared"] > 9 * 3600
+                verified = await iotd("archive", "verify", "--deep", "--output", "json", config=tmp_path / "iotd.toml")
+                assert verified.code == 0, verified
+                assert verified.json["salon"]["compared"] > 9 * 3600
                 process.send_signal(signal.SIGTERM)
                 assert await asyncio.wait_for(process.wait(), 20) == 0
         finally:

@@ -16,8 +16,9 @@ from iotd.model.batch import Batch
 from iotd.model.errors import ShardError
 from iotd.model.series import Series
 from iotd.shards.checkpoint import checkpoint_key
+from iotd.shards.identity import Identity, write
 from tests.conftest import FreshSystem
-from tests.servers.shards import MemoryCatalogue, Writing, writing
+from tests.servers.shards import SYSTEM_ID, MemoryCatalogue, Writing, writing
 from tests.servers.system import System, until
 
 T0 = 1_790_000_000_000
@@ -241,6 +242,8 @@ async def test_what_redis_refuses_is_held_and_the_rest_goes_on(
     fresh_system: FreshSystem, catalogue: MemoryCatalogue, tmp_path: Path
 ) -> None:
     system = fresh_system()
+    async with system.connection(MASTER) as connection:
+        await write(connection, Identity.new(SYSTEM_ID, "salon"), replace=False)
     await system.ask(MASTER, "SET", SERIES[1].key, "something else")
     async with writing(system, catalogue, tmp_path) as rig:
         wanted = await load(rig, 0, 500)
@@ -269,7 +272,7 @@ async def test_what_is_restored_never_replaces_what_is_there_and_write_again_doe
         days = 86_400_000
         numbers = np.array([0, 3, 0], np.int32)
         batch = Batch("salon", numbers, np.array([T0, T0, T0 - 9 * days]), np.array([7.5, 8.5, 9.5]))
-        assert (await rig.service.write_again(batch)).tolist() == [True, True, False]
+        assert (await rig.service.write_again(batch, 0)).tolist() == [True, True, False]
         assert dict(await held(system, MASTER, one))[T0] == 7.5
         assert await held(system, MASTER, SERIES[3]) == [(T0, 8.5)]
         assert rig.letters.kept == []
@@ -294,3 +297,18 @@ async def test_series_are_made_when_their_first_reading_comes(
         stats = (await system.ask(MASTER, "INFO", "commandstats")).decode()
         assert "ts.alter" not in stats.lower()
         assert rig.service.state(taken=0, held=0).held == 0
+
+
+async def test_what_is_written_back_into_an_emptied_shard_does_not_make_it_anothers(
+    fresh_system: FreshSystem, catalogue: MemoryCatalogue, tmp_path: Path
+) -> None:
+    system = fresh_system()
+    async with writing(system, catalogue, tmp_path) as rig:
+        await load(rig, 0, 100)
+        await rig.reached("durable")
+        await system.ask(MASTER, "FLUSHALL")
+        times = np.arange(T0, T0 + 100_000, 1000)
+        assert await rig.service.restore(SERIES[0], times, np.full(100, 0.5)) == 100  # before the writer sees it
+        after = await load(rig, 100, 100)
+        await rig.reached("durable")
+        assert (await held(system, MASTER, SERIES[0]))[100:] == after[SERIES[0]]

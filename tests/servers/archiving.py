@@ -78,7 +78,7 @@ class Mender:
         self.down = False
         self._rig = rig
 
-    async def write_again(self, batch: Batch) -> None:
+    async def write_again(self, batch: Batch, upto: int) -> None:
         if self.down:
             raise ShardUnavailable("salon: nothing can be written")
         await self._rig.to_shard(batch)

@@ -77,7 +77,7 @@ class RedisStore:
             start = page[-1][0] + 1
 
 
-class Ledger:
+class Checklist:
     """Every reading due in a span, each sensor at each whole multiple of the interval, and which of them were seen."""
 
     def __init__(self, settings: Settings, location: str, span: Span) -> None:
@@ -144,11 +144,11 @@ async def count(
     Args:
         losable: times (ms) at which readings may be missing.
     """
-    ledger = Ledger(settings, location, span)
+    checklist = Checklist(settings, location, span)
     for store in stores:
-        await ledger.see(store)
-    ledger.forgive(losable)
-    return ledger.count()
+        await checklist.see(store)
+    checklist.forgive(losable)
+    return checklist.count()
 
 
 async def all_there(system: System, location: str) -> None:

@@ -72,6 +72,28 @@ class Daemon:
 
         await until(more, 30, f"{location} takes new readings")
 
+    async def conditions(self) -> set[tuple[str, str | None]]:
+        """(name, location) of those there are now."""
+        said = await self.status()
+        return {(one["name"], one["location"]) for one in said["conditions"]} if said else set()
+
+    async def says(self, name: str, location: str | None = None, *, limit: float = 30) -> None:
+        """Waits until there is such a condition."""
+
+        async def there() -> bool:
+            return (name, location) in await self.conditions()
+
+        await until(there, limit, f"the condition {name} of {location}")
+
+    async def calm(self, *, limit: float = 60) -> None:
+        """Waits until nothing is lost, stuck or not taken."""
+
+        async def well() -> bool:
+            said = await self.status()
+            return said is not None and all(one["severity"] != "error" for one in said["conditions"])
+
+        await until(well, limit, "there is no error")
+
     def lines(self) -> list[dict[str, Any]]:
         """The lines of its log; one that a kill has cut short is left out."""
         return self.parsed(self.log.read_text(errors="replace"))
@@ -132,14 +154,16 @@ class Ended:
         return json.loads(self.out)
 
 
-async def iotd(*args: str, config: Path | None = None, limit: float = 90, **env: str) -> Ended:
+async def iotd(
+    *args: str, config: Path | None = None, limit: float = 90, stdin: int = subprocess.DEVNULL, **env: str
+) -> Ended:
     """Runs a command to its end."""
     named = ["--config", str(config)] if config else []
     process = await asyncio.create_subprocess_exec(
         *_IOTD,
         *named,
         *args,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=_env() | env,

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -68,6 +69,14 @@ class InfluxServer:
     def drop_bucket(self, name: str) -> None:
         """Deletes a bucket with all that is in it."""
         blocking(self._drop_bucket(name))
+
+    async def delete_rows(self, bucket: str, first: int, last: int, predicate: str = "") -> None:
+        """Deletes rows of a range (ms, both included), all or those of a predicate (``sensor_id="1"``)."""
+        begin, end = (datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds") for ms in (first, last))
+        what = {"start": begin, "stop": end, "predicate": predicate}
+        where = {"org": self.org, "bucket": bucket}
+        async with self._session() as session, session.post("/api/v2/delete", params=where, json=what) as response:
+            assert response.status == 204, await response.text()
 
     async def write(self, bucket: str, lines: str) -> int:
         """Sends it line protocol, times in ms; returns the status of its answer."""

@@ -70,6 +70,7 @@ class _Order:
     path: str
     left: int | None
     holding: bytes
+    over: int
 
 
 @dataclass(frozen=True)
@@ -111,15 +112,18 @@ class InfluxProxy:
         self._session: aiohttp.ClientSession | None = None
         self._busy = asyncio.Lock()
 
-    def inject(self, fault: Fault, *, times: int | None = None, path: str = "", holding: bytes = b"") -> None:
+    def inject(
+        self, fault: Fault, *, times: int | None = None, path: str = "", holding: bytes = b"", over: int = 0
+    ) -> None:
         """From now on requests meet a fault: the oldest order that fits one is carried out.
 
         Args:
             times: so many requests; None: until :meth:`heal`.
             path: only requests whose path begins so (:data:`WRITE`, :data:`QUERY`).
             holding: only requests whose body holds this; not for :class:`CutRequest`, which never sees a body.
+            over: only requests whose body is larger, bytes; likewise.
         """
-        self._orders.append(_Order(fault, path, times, holding))
+        self._orders.append(_Order(fault, path, times, holding, over))
 
     def heal(self) -> None:
         """Forgets all faults, and ends the connections that one keeps hanging."""
@@ -191,8 +195,8 @@ class InfluxProxy:
     def _due(self, path: str, body: bytes | None = None) -> Fault | None:
         # asked twice for a request: for what is due whatever its body is, and for what depends on that
         for order in self._orders:
-            if bool(order.holding) == (body is not None) and path.startswith(order.path):
-                if body is not None and order.holding not in body:
+            if bool(order.holding or order.over) == (body is not None) and path.startswith(order.path):
+                if body is not None and (order.holding not in body or len(body) <= order.over):
                     continue
                 if order.left is not None:
                     order.left -= 1

@@ -39,6 +39,9 @@ class MemoryCatalogue:
     def series(self, number: int) -> Series:
         return self._series[number]
 
+    def number_of(self, series: Series) -> int | None:
+        return self._series.index(series) if series in self._series else None
+
     def of_location(self, location: str) -> list[int]:
         return [number for number, one in enumerate(self._series) if one.location == location]
 
@@ -62,6 +65,9 @@ class Letters:
         return len(some)
 
 
+SYSTEM_ID = "0123456789abcdef"
+
+
 class Writing:
     """One location's log and shard service; :meth:`append` is what the intake does."""
 
@@ -74,6 +80,7 @@ class Writing:
             system.topology.shard(location),
             self.log,
             catalogue,
+            system=SYSTEM_ID,
             held=self.letters,
             settings=system.settings,
             state=folder,

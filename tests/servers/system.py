@@ -23,6 +23,9 @@ from iotd.stack import Stack
 
 T = TypeVar("T")
 
+_PLACES = 15
+"""Locations for which a block has ports, those that come and go in a test among them."""
+
 
 def make_settings(
     folder: Path, first_port: int, locations: Sequence[str] = ("salon", "chambre1"), **overrides: Any
@@ -33,14 +36,14 @@ def make_settings(
         overrides: tables of the configuration, merged over the ones made here: ``sentinel={"down_after": "2s"}``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    count = len(locations)
+    assert len(locations) <= _PLACES, "more than fit into a block of ports"
     made = {
         "locations": list(locations),
         "state_dir": folder / "state",
-        "topology": {"redis_port": first_port, "sentinel_port": first_port + 2 * count},
-        "influxdb": {"port": first_port + 5 * count},
-        "http": {"port": first_port + 5 * count + 1},
-        "stack": {"backend": "process", "docker": {"redisinsight_port": first_port + 5 * count + 2}},
+        "topology": {"redis_port": first_port, "sentinel_port": first_port + 2 * _PLACES},
+        "influxdb": {"port": first_port + 5 * _PLACES},
+        "http": {"port": first_port + 5 * _PLACES + 1},
+        "stack": {"backend": "process", "docker": {"redisinsight_port": first_port + 5 * _PLACES + 5}},
         "archive": {"store": "embedded:"},
         "sentinel": {"failover_timeout": "3s"},
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -23,18 +23,24 @@ from iotd.sources.base import Context, Intake
 
 _GIVEN = struct.Struct("<BIiqd")
 _ACKNOWLEDGED = struct.Struct("<BI")
+SIZES = {0: _GIVEN.size, 1: _ACKNOWLEDGED.size}
+"""Of a record, by its first byte."""
 
 
 def source(name: str, options: Mapping[str, Any], context: Context) -> WitnessSource:
-    """Options: ``witness`` (a file), ``sensors`` (of each location), ``every_ms``, and the shares of readings that are
-    ``late`` (by up to ten minutes) and that come ``early`` (by two minutes, so that they are held)."""
+    """Options: ``witness`` (a file), ``sensors`` (of each location), ``every_ms``, ``places`` (all locations that there
+    may ever be, in the order in which the file numbers them; without it, those that are served), and the shares of
+    readings that are ``late`` (by up to ten minutes), ``old`` (by two to three hours), and that come ``early`` (by two
+    minutes, so that they are held)."""
     return WitnessSource(
         name,
         Path(options["witness"]),
         context,
         sensors=int(options.get("sensors", 3)),
         every_ms=int(options.get("every_ms", 100)),
+        places=options.get("places", context.locations),
         late=float(options.get("late", 0.0)),
+        old=float(options.get("old", 0.0)),
         early=float(options.get("early", 0.0)),
     )
 
@@ -43,25 +49,38 @@ class WitnessSource:
     """Hands over a batch of each location now and then, each sensor at a moment of its own, some readings late."""
 
     def __init__(
-        self, name: str, path: Path, context: Context, *, sensors: int, every_ms: int, late: float, early: float
+        self,
+        name: str,
+        path: Path,
+        context: Context,
+        *,
+        sensors: int,
+        every_ms: int,
+        places: Sequence[str],
+        late: float,
+        old: float,
+        early: float,
     ) -> None:
         self.name = name
         self._path = path
         self._context = context
         self._sensors = sensors
         self._every_ms = every_ms
+        self._places = {location: place for place, location in enumerate(places)}
         self._late = late
+        self._old = old
         self._early = early
         self._rng = random.SystemRandom()
 
     async def run(self, intake: Intake) -> None:
         with self._path.open("ab", buffering=0) as out:
-            batch = sum(1 for _ in _records(self._path)) + 1  # a number that was not used before
+            batch = sum(1 for _ in records(self._path.read_bytes())) + 1  # a number that was not used before
             rng = self._rng
             locations = self._context.locations
             number = 0
             while True:
-                for place, location in enumerate(locations):
+                for location in locations:
+                    place = self._places[location]
                     series = [Series("temperature", location, f"w{n}") for n in range(self._sensors)]
                     numbers = await intake.register(series)
                     now = self._context.clock.now()
@@ -84,6 +103,8 @@ class WitnessSource:
             return rng.randrange(1, 600_000)
         if kind < self._late + self._early:
             return -120_000 - rng.randrange(60_000)
+        if kind < self._late + self._early + self._old:
+            return rng.randrange(7_200_000, 10_800_000)
         return rng.randrange(self._every_ms)
 
 
@@ -114,11 +135,11 @@ class Given:
         return allowed, False
 
 
-def witnessed(path: Path, locations: tuple[str, ...]) -> dict[Series, Given]:
-    """What the witness has noted; of two acknowledged readings of a series for one ms the later one stands."""
+def witnessed(path: Path, locations: Sequence[str]) -> dict[Series, Given]:
+    """What the witness has noted, by its ``places``; of two acknowledged readings for one ms the later one stands."""
     batches: dict[int, list[tuple[int, int, float]]] = {}
     acknowledged: set[int] = set()
-    for record in _records(path):
+    for record in records(path.read_bytes() if path.exists() else b""):
         if record[0] == 0:
             _, batch, place, time, value = record
             batches.setdefault(batch, []).append((place, time, value))
@@ -135,8 +156,9 @@ def witnessed(path: Path, locations: tuple[str, ...]) -> dict[Series, Given]:
     return found
 
 
-def _records(path: Path) -> Any:
-    data = path.read_bytes() if path.exists() else b""
+def records(data: bytes) -> Iterator[tuple[Any, ...]]:
+    """What the file has noted, in order: (0, batch, place, time, value) of what was handed over, (1, batch) of what was
+    acknowledged. The first byte of a record says its kind, and so its size (:data:`SIZES`)."""
     at = 0
     while at < len(data):
         form = _GIVEN if data[at] == 0 else _ACKNOWLEDGED

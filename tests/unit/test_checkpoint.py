@@ -65,12 +65,12 @@ def test_failovers_are_remembered_and_those_of_an_older_file_too(tmp_path: Path)
     path.parent.mkdir()
     old = '{"at": "2026-01-01T00:00:00.000+00:00", "source": "a", "target": "b", "reason": "r", "gap_ms": 5}'
     path.write_text(f'{{"moves": [{old}]}}')
-    metadata = ShardingMetadata(tmp_path, shard, lambda: ["k"])
+    metadata = ShardingMetadata(tmp_path, shard, lambda: ["k"], "aa")
     metadata.failed_over("b", "a", "killed", 1.5)
-    again = ShardingMetadata(tmp_path, shard, list)
+    again = ShardingMetadata(tmp_path, shard, list, "aa")
     assert again.failovers == metadata.failovers
     assert again.failovers[0] == Failover("2026-01-01T00:00:00.000+00:00", "a", "b", "r", 5)
     assert again.last is not None
     assert (again.last.target, again.last.gap_ms) == ("a", 1500)
     path.write_text("[1]")
-    assert ShardingMetadata(tmp_path, shard, list).failovers == []
+    assert ShardingMetadata(tmp_path, shard, list, "aa").failovers == []

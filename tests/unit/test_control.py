@@ -63,6 +63,17 @@ async def test_a_bug_in_an_answer_is_said_and_logged_and_not_taken_for_no_daemon
     assert [entry["event"] for entry in logs] == ["request_failed"]
 
 
+async def test_a_lack_of_memory_is_said_as_that(tmp_path: Path) -> None:
+    async def grow(params: Mapping[str, str]) -> Any:
+        raise MemoryError
+
+    with capture_logs() as logs:
+        async with serving(tmp_path, grow):
+            with pytest.raises(IotdError, match=r"^out of memory: .* give it more$"):
+                await request(tmp_path, "GET", "/x")
+    assert [entry["reason"].split(":")[0] for entry in logs] == ["out of memory"]
+
+
 async def test_nobody_there_is_said_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NoDaemon, match="start it with `iotd up`"):
         await request(tmp_path, "GET", "/x")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iotd.archive.expected import Expected, clusters, found, late
+from iotd.log.base import Deletion
 
 READINGS = st.lists(
     st.tuples(st.integers(0, 5), st.integers(0, 30), st.floats(-1e6, 1e6, allow_nan=False)), max_size=60
@@ -18,13 +19,15 @@ READINGS = st.lists(
 
 @dataclass(frozen=True)
 class Columns:
+    sequence: int
     series: np.ndarray
     times: np.ndarray
     values: np.ndarray
 
 
-def columns(readings: list[tuple[int, int, float]]) -> Columns:
+def columns(readings: list[tuple[int, int, float]], sequence: int = 0) -> Columns:
     return Columns(
+        sequence,
         np.array([s for s, _, _ in readings], np.int32),
         np.array([t for _, t, _ in readings], np.int64),
         np.array([v for _, _, v in readings], np.float64),
@@ -38,6 +41,29 @@ def test_the_last_in_log_order_stands_and_times_rise(records: list[list[tuple[in
     got = [(number, t, v) for number, times, values in expected.each() for t, v in zip(times, values, strict=True)]
     assert got == [(s, t, v) for (s, t), v in sorted(wanted.items())]
     assert len(expected) == len(wanted)
+
+
+RANGES = st.tuples(st.sets(st.integers(0, 5), min_size=1), st.integers(-1, 31), st.integers(-1, 31))
+
+
+@given(st.lists(st.one_of(READINGS, RANGES), max_size=8), st.integers(0, 8))
+def test_what_a_later_deletion_concerns_is_not_expected(
+    entries: list[list[tuple[int, int, float]] | tuple[set[int], int, int]], cut: int
+) -> None:
+    """The log up to a sequence, and deletions behind it too; readings handed over after a deletion stay."""
+    records, deletions = [], []
+    wanted: dict[tuple[int, int], float] = {}
+    for sequence, entry in enumerate(entries):
+        if isinstance(entry, tuple):
+            series, first, last = entry
+            deletions.append(Deletion(sequence, np.array(sorted(series), np.int32), first, last))
+            wanted = {(s, t): v for (s, t), v in wanted.items() if s not in series or not first <= t <= last}
+        elif sequence <= cut:
+            records.append(columns(entry, sequence))
+            wanted |= {(s, t): v for s, t, v in entry}
+    expected = Expected.of(records, deletions)
+    got = [(number, t, v) for number, times, values in expected.each() for t, v in zip(times, values, strict=True)]
+    assert got == [(s, t, v) for (s, t), v in sorted(wanted.items())]
 
 
 def test_numbers_beyond_16_bits_keep_apart() -> None:

@@ -22,7 +22,7 @@ from iotd.intake.intake import Intake, SourceIntake
 from iotd.log.budget import Budget
 from iotd.log.embedded import EmbeddedLog
 from iotd.model.batch import Batch
-from iotd.model.errors import StateError, UsageError
+from iotd.model.errors import StateUnwritable, UsageError
 from iotd.model.series import Series
 from iotd.ops.deadletters import DeadLetters
 
@@ -103,8 +103,9 @@ async def test_of_a_batch_of_which_nothing_can_be_kept_only_the_position_goes_on
 async def test_what_can_not_be_held_is_not_taken(tmp_path: Path) -> None:
     async with opened(tmp_path) as rig:
         (tmp_path / "dead-letters").write_text("a file where the folder is to be")
-        with pytest.raises(StateError, match="dead-letters"):
+        with pytest.raises(StateUnwritable, match="dead-letters") as error:
             await rig.intake.of("s").put(batch([(0, NOW, math.nan), (1, NOW, 20.0)]))
+        assert error.value.retriable  # or the source that waits for room would end the daemon
         assert await rig.kept() == []
 
 

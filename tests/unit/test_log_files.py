@@ -60,7 +60,7 @@ def put(log: EmbeddedLog, value: float, location: str = "salon") -> asyncio.Futu
 
 
 def reason(log: EmbeddedLog) -> str | None:
-    return log.outage.reason
+    return log.failing
 
 
 async def values(log: EmbeddedLog, location: str = "salon") -> list[float]:
@@ -92,7 +92,7 @@ async def test_a_full_disk_keeps_sources_waiting_and_loses_nothing(opened: Calla
     while disk.writes < 6:  # it has tried, and cut off what it had written
         await asyncio.sleep(0.01)
     assert not waiting.done()
-    assert reason(log) == "No space left on device"
+    assert str(reason(log)).startswith("no space left on the disk")
     disk.error = None
     assert await waiting == 2
     assert reason(log) is None
@@ -219,6 +219,21 @@ async def test_a_page_of_zeros_costs_what_was_in_it(opened: Callable[..., Embedd
         assert len(outcome.records) >= 400 - 4096 // (HEADER + 39) - 2
         assert sum(d.readings or 0 for d in core.damage if d.partition) == 400 - len(outcome.records)
         path.write_bytes(whole)
+
+
+def test_a_new_log_begins_with_positions_and_one_that_is_there_has_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    for _ in range(2):  # closed before its first commit, it still holds nothing
+        core = Core(folder, Catalogue("series 0"), begins_with={"iotd:system": b"ours"})
+        assert core.source_positions == {"iotd:system": b"ours"}
+        core.close()
+    core = Core(folder, Catalogue("series 0"), begins_with={"iotd:system": b"ours"})
+    assert not core.fresh
+    assert isinstance(core.commit([Call([readings("salon", (0, 1, 1.0))], [])])[0], list)
+    core.close()
+    core = Core(folder, Catalogue("series 0"), begins_with={"iotd:system": b"another's"})
+    assert core.source_positions == {"iotd:system": b"ours"}
+    core.close()
 
 
 async def test_a_lost_tail_is_named_by_the_witness(opened: Callable[..., EmbeddedLog]) -> None:
@@ -436,6 +451,18 @@ async def test_a_position_is_waited_for() -> None:
     assert await waiting == 10
     assert positions.waiting("durable") == 0
     assert positions.waiting("archived") > 0
+
+
+def test_what_nobody_consumed_waits_only_since_somebody_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("iotd.log.positions.monotonic", lambda: now)
+    positions = Positions(0, 10)  # of a room that is not served: the log keeps its last readings for a while
+    now += 600
+    positions.begin()
+    assert positions.waiting("archived") == positions.waiting("durable") == 0
+    now += 7
+    positions.appended(12)
+    assert positions.waiting("archived") == 7
 
 
 async def test_positions_that_do_not_exist_are_refused() -> None:

@@ -19,11 +19,12 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from iotd.log.active import Call
-from iotd.log.base import Append
+from iotd.log.base import Append, Delete, Deletion, Record
 from iotd.log.core import Core
 from iotd.log.disk import Disk
 from iotd.log.epochs import IN_SEGMENT
-from iotd.log.frame import HEADER, RecordItem
+from iotd.log.frame import HEADER
+from iotd.log.record import RecordItem
 from iotd.log.recovery import WITNESS
 from iotd.log.segment import Found, scan, segment_numbers, segment_path
 from iotd.model.errors import IotdError
@@ -32,10 +33,11 @@ from tests.unit.logs import Catalogue, flip
 LOCATIONS = ("salon", "cuisine", "chambre1")
 SOURCES = ("simulator", "mqtt")
 
-Drawn = tuple[list[tuple[str, list[tuple[int, int, float]]]], list[tuple[str, bytes]]]
-"""A call: readings per location, and positions of sources."""
+Drawn = tuple[list[tuple[str, list[tuple[int, int, float]], bool]], list[tuple[str, bytes]]]
+"""A call: readings per location, or the deletion of their series over their times; positions of sources."""
 Content = tuple[tuple[str, int, float], ...]
-"""Readings as (series' description, time, value)."""
+"""Readings as (series' description, time, value); a deletion as (DELETED + series' description, first, last)."""
+DELETED = "deleted "
 
 
 class Crash(BaseException):
@@ -103,7 +105,9 @@ class Checkpoint:
 rows = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2**41), st.floats(allow_nan=False)), min_size=0, max_size=6)
 calls = st.lists(
     st.tuples(
-        st.lists(st.tuples(st.sampled_from(LOCATIONS), rows), min_size=1, max_size=3),
+        st.lists(
+            st.tuples(st.sampled_from(LOCATIONS), rows, st.integers(0, 4).map(lambda n: n == 4)), min_size=1, max_size=3
+        ),
         st.lists(st.tuples(st.sampled_from(SOURCES), st.binary(max_size=5)), max_size=2),
     ),
     min_size=1,
@@ -148,20 +152,23 @@ class LogMachine(RuleBasedStateMachine):
     def made(self, drawn: Sequence[Drawn]) -> list[Call]:
         made = []
         for appends, positions in drawn:
-            columns = [
-                Append(
-                    location,
-                    np.array([self.catalogue.number(f"series {r[0]}".encode()) for r in given], np.int32),
-                    np.array([r[1] for r in given], np.int64),
-                    np.array([r[2] for r in given], np.float64),
-                )
-                for location, given in appends
-            ]
+            columns: list[Append | Delete] = []
+            for location, given, deletes in appends:
+                series = np.array([self.catalogue.number(f"series {r[0]}".encode()) for r in given], np.int32)
+                times = np.array([r[1] for r in given], np.int64)
+                if deletes and given:
+                    columns.append(Delete(location, series, int(times.min()), int(times.max())))
+                else:
+                    columns.append(Append(location, series, times, np.array([r[2] for r in given], np.float64)))
             made.append(Call(columns, positions))
         return made
 
-    def content(self, append: Append) -> Content:
+    def content(self, append: Append | Delete | Record | Deletion) -> Content:
+        if isinstance(append, Record) and append.deletion is not None:
+            return self.content(append.deletion)
         names = [self.catalogue.names[n] for n in append.series.tolist()]
+        if isinstance(append, Delete | Deletion):
+            return tuple((DELETED + name, append.first, float(append.last)) for name in names)
         return tuple(zip(names, append.times.tolist(), append.values.tolist(), strict=True))
 
     @rule(commits=st.lists(calls, min_size=1, max_size=6), checkpoint=st.none() | st.sampled_from(LOCATIONS))
@@ -330,17 +337,10 @@ class LogMachine(RuleBasedStateMachine):
         places = self.core.index(location).places(0, 2**62)
         outcome = self.core.read(places)
         self.core.lost(location, outcome)
-        return {
-            record.sequence: tuple(
-                zip(
-                    [self.catalogue.names[n] for n in record.series.tolist()],
-                    record.times.tolist(),
-                    record.values.tolist(),
-                    strict=True,
-                )
-            )
-            for record in outcome.records
-        }
+        found = {record.sequence: self.content(record) for record in outcome.records}
+        deletions = [place.sequence for place in self.core.index(location).deletions(0)]
+        assert deletions == [s for s, content in found.items() if content[0][0].startswith(DELETED)]
+        return found
 
     def reopen_and_check(
         self, hit: set[tuple[str, int]], silent: bool = False, shortened: bool = False, flipped: bool = False
@@ -384,7 +384,8 @@ class LogMachine(RuleBasedStateMachine):
             assert not sequences & held.keys(), "what is there is not lost"
             known = {s: self.given[location, s] for s in sequences if (location, s) in self.given}
             if damage.readings is not None and len(known) == len(sequences) and min(sequences) > truncated:
-                assert damage.readings == sum(map(len, known.values()))
+                rows = [row for content in known.values() for row in content]
+                assert damage.readings == sum(not name.startswith(DELETED) for name, *_ in rows)
         given = {s for name, s in self.given if name == location and s > truncated}
         missing = given - held.keys()
         for sequence in missing:

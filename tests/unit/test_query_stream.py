@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from iotd.archive.verified import Counts
 from iotd.model.aggregate import AGGREGATIONS, Aggregation
 from iotd.model.batch import Times, Values
 from iotd.model.buckets import Run
 from iotd.model.errors import ArchiveUnavailable, ShardUnavailable
 from iotd.model.selection import Selection
 from iotd.model.series import Series
-from iotd.query import stream
+from iotd.query import doubts, stream
 from iotd.query.buckets import runs
 from iotd.query.engine import Query
 from iotd.query.join import Range
@@ -29,6 +30,8 @@ from tests.contract.memory import MemoryStore, aggregate
 from tests.unit.worlds import END, World, lived, with_loss
 
 NEVER = 10**9
+_HOUR = 7
+"""Stands for an hour where counts are verified, ms."""
 Worlds = dict[Series, World]
 
 
@@ -127,10 +130,15 @@ deaths = st.one_of(st.just(NEVER), st.integers(0, 6))
 def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "WINDOW", 24)
     monkeypatch.setattr(stream, "_STEP_MS", 1)
+    monkeypatch.setattr(doubts, "HOUR", _HOUR)
 
 
 def run(
-    worlds: Worlds, span: tuple[int, int], answers: tuple[int, int, int], how: tuple[Aggregation, int] | None
+    worlds: Worlds,
+    span: tuple[int, int],
+    answers: tuple[int, int, int],
+    how: tuple[Aggregation, int] | None,
+    verified: Counts | None = None,
 ) -> Any:
     shards: Any = {
         location: FakeShard(location, worlds, left)
@@ -139,6 +147,12 @@ def run(
     marks = Marks(
         {s.key: w.mark for s, w in worlds.items() if w.mark is not None},
         {s.key: list(w.dirty) for s, w in worlds.items()},
+        present={} if verified is None else {s.key: w.mark for s, w in worlds.items() if w.mark is not None},
+        verified=lambda _, first, last: {
+            s: its
+            for s, hours in (verified or {}).items()
+            if (its := {hour: n for hour, n in hours.items() if hour + _HOUR > first and hour <= last})
+        },
     )
     what = Selection(("salon", "cuisine"), ("temperature",))
     archive = FakeArchive(worlds, answers[2])
@@ -149,6 +163,17 @@ def run(
         return concatenate([chunk async for chunk in chunks])
 
     return asyncio.run(collect())
+
+
+def counts_of(worlds: Worlds) -> Counts:
+    """What a verification notes: whole hours behind the watermark that are not dirty."""
+    found: Counts = {}
+    for sensor, world in worlds.items():
+        for hour in range(0, (world.mark or 0) - _HOUR + 2, _HOUR):
+            count = sum(hour <= time < hour + _HOUR for time in world.archive)
+            if count and not any(one.within(hour, hour + _HOUR - 1) for one in world.dirty):
+                found.setdefault(sensor, {})[hour] = count
+    return found
 
 
 def holes(found: Readings, sensor: Series) -> tuple[Range, ...]:
@@ -200,3 +225,46 @@ def test_every_bucket_is_that_of_its_readings_or_lies_in_a_range_that_is_named(
             wanted = aggregate(what, values[begins == begin])
             named = any(hole.within(begin, begin + width - 1) for hole in holes(found, sensor))
             assert named or there[begin] == pytest.approx(wanted, rel=1e-9, abs=1e-6), (sensor, begin)
+
+
+losses = st.one_of(
+    st.tuples(st.just("set back"), st.integers(0, END), st.just(0)),
+    st.tuples(st.just("rows"), st.integers(0, END), st.integers(0, 30)),
+)
+ways = st.one_of(st.none(), st.tuples(st.just("count"), st.sampled_from([3, 10, 48])))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(worlds, spans, losses, st.tuples(deaths, deaths), ways)
+def test_what_the_archive_lost_comes_from_the_shard_or_lies_in_a_range_that_is_named(
+    worlds: Worlds,
+    span: tuple[int, int],
+    loss: tuple[str, int, int],
+    answers: tuple[int, int],
+    how: tuple[Aggregation, int] | None,
+) -> None:
+    """It is set back to any moment, or rows of verified hours are deleted."""
+    verified = counts_of(worlds)
+    assert run(worlds, span, (NEVER, NEVER, NEVER), how, verified).complete
+    before = run(worlds, span, (NEVER, NEVER, NEVER), how, verified).by_sensor()
+    kind, first, length = loss
+    for sensor, world in worlds.items():
+        gone = {t for t in world.archive if t >= first and (kind == "set back" or t <= first + length)}
+        if kind == "rows":
+            gone = {t for t in gone if t // _HOUR * _HOUR in verified.get(sensor, {})}
+        world.archive = {t: v for t, v in world.archive.items() if t not in gone}
+    found = run(worlds, span, (*answers, NEVER), how, verified)
+    by_sensor = found.by_sensor()
+    width = 1 if how is None else how[1]
+    for sensor, (starts, wanted) in before.items():
+        times, values = by_sensor.get(sensor, (np.empty(0, np.int64), np.empty(0)))
+        got = dict(zip(times.tolist(), values.tolist(), strict=True))
+        # a shard that lost readings itself is whole, as far as a query knows, from its first one on
+        world = worlds[sensor]
+        lost = [t for t in world.truth if t not in world.shard and t >= min(world.shard, default=END)]
+        for begin, value in zip(starts.tolist(), wanted.tolist(), strict=True):
+            named = any(hole.within(begin, begin + width - 1) for hole in holes(found, sensor))
+            both = any(begin <= t < begin + width for t in lost)
+            assert got.get(begin) == value or named or both, (sensor, begin)
+    if answers == (NEVER, NEVER) and any(np.array(holes(found, s)).size for s in worlds):
+        assert any("the archive holds" in (answer.why or "") for answer in found.answers)

@@ -38,6 +38,9 @@ class StillClock:
         async with self._moved:
             await self._moved.wait()
 
+    async def certain(self) -> None:
+        return
+
     async def move(self, ms: int) -> None:
         """Moves it by so much, once everyone sleeps; returns when everyone sleeps again."""
         before = len(self.slept)
@@ -173,7 +176,7 @@ async def test_a_source_that_is_held_back_waits_and_then_hands_over_all_of_it() 
     assert store.times == [T0 + 1_000 * n for n in range(1, 62)]
 
 
-async def test_a_clock_that_goes_back_gives_no_reading_twice_and_it_is_told_once() -> None:
+async def test_readings_go_on_at_once_when_a_clock_that_was_ahead_is_set_right_and_it_is_told_once() -> None:
     store, clock = Store(), StillClock(T0)
     with capture_logs() as logs:
         async with running(simulator(store, clock), clock):
@@ -182,10 +185,21 @@ async def test_a_clock_that_goes_back_gives_no_reading_twice_and_it_is_told_once
             assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["clock_went_back"]
             for _ in range(5):
                 await clock.move(1_000)
-            assert store.times[-1] == T0 + 3_000
-            await clock.move(3_500)
-    assert store.times == [T0 + 1_000 * n for n in range(1, 6)]
-    assert [entry["event"] for entry in logs].count("clock_caught_up") == 1
+    assert store.times == [T0 + 1_000 * n for n in (1, 2, 3, -2, -1, 0, 1, 2)]
+    assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["clock_went_back"]
+    assert store.span == Span(T0 - 3_000, T0 + 2_000)
+    for batch in store.batches:
+        for column, sensor in enumerate(SENSORS):
+            assert batch.values[column] == values(1, sensor, batch.times[:1])[0]
+
+
+async def test_a_start_with_a_clock_that_is_behind_what_was_handed_over_goes_on_from_now() -> None:
+    store, clock = Store(Span(T0, T0 + 7_200_000)), StillClock(T0 + 60_300)
+    async with running(simulator(store, clock), clock):
+        await clock.move(700)
+        await clock.move(1_000)
+    assert store.times == [T0 + 61_000, T0 + 62_000]
+    assert store.span == Span(T0, T0 + 62_000)
 
 
 async def test_a_small_step_back_is_no_event() -> None:

@@ -75,7 +75,7 @@ def test_a_full_disk_is_said_and_the_directory_let_go(tmp_path: Path, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
-        with pytest.raises(StateError, match="No space left on device"), held(tmp_path):
+        with pytest.raises(StateError, match="no space left on the disk"), held(tmp_path):
             pass
     with held(tmp_path):
         pass

@@ -59,6 +59,13 @@ async def test_the_unexpected_is_told_with_its_traceback() -> None:
     assert isinstance(told[0]["exc_info"], KeyError)
 
 
+async def test_a_lack_of_memory_is_told_without_a_traceback() -> None:
+    time = Time()
+    _, told = await kept(time, failing(time, [0], MemoryError))
+    assert told[0]["reason"].startswith("out of memory: ")
+    assert told[0]["exc_info"] is None
+
+
 async def test_pauses_grow_up_to_half_a_minute_and_never_overflow() -> None:
     time = Time()
     await kept(time, failing(time, [0] * 1_200, lambda: ShardUnavailable("gone")))

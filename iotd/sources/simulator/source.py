@@ -78,6 +78,7 @@ class Simulator:
         self._intake = intake
         self._clock = clock
         self._schedule = Schedule.of(settings)
+        self._seed = settings.simulator.seed
         self._signal = Signal(settings.simulator.seed, self.series, settings.known_types)
         self._times_at_once = max(1, _AT_ONCE // len(self.series))
         self._numbers = np.empty(0, np.int32)
@@ -86,23 +87,27 @@ class Simulator:
 
     async def run(self, intake: Intake) -> None:
         """Hands over live readings until cancelled; a location that has none yet begins now."""
+        await self._clock.certain()
         last = self._clock.now() if self._span is None else self._span.last
         log.info(
             "source_started",
             source=self.name,
             after=last,
             interval_ms=self._schedule.interval,
+            seed=self._seed,
             sensors=len(self.series),
         )
         while True:
+            await self._clock.certain()
             now = self._clock.now()
             if now < last - self._schedule.interval:
                 last = await self._clock_went_back(now, last)
-                continue
             due = self._schedule.due(max(last, self._schedule.oldest(now)), now, self._times_at_once)
             async for times in self._handed_over(due):
                 last = int(times[-1])
-            await self._clock.sleep(self._schedule.next(max(now, last)) - self._clock.now())
+            # the clock may have been set meanwhile
+            pause = self._schedule.next(max(now, last)) - self._clock.now()
+            await self._clock.sleep(min(pause, 2 * self._schedule.interval))
 
     async def history(self, days: float, progress: Progress = ignore) -> int:
         """Hands over what is due from ``days`` ago until now, as far as it was not handed over before.
@@ -151,16 +156,13 @@ class Simulator:
             return taken
 
     async def _clock_went_back(self, now: int, last: int) -> int:
-        log.warning(
-            "clock_went_back",
-            shard=self.location,
-            by_ms=last - now,
-            effect="no readings until the clock has passed the last one",
-        )
-        while (now := self._clock.now()) <= last:
-            await self._clock.sleep(min(last - now + 1, 1_000))
-        log.info("clock_caught_up", shard=self.location)
-        return last
+        """The clock was ahead before, and is set right: sensors go on from now, and hand over once more what they read
+        at those times, which is the same."""
+        log.warning("clock_went_back", shard=self.location, by_ms=last - now, effect="readings go on from now")
+        async with self._turn:
+            if self._span is not None:
+                self._span = Span(min(self._span.first, now), now)
+        return now
 
 
 async def _kept(under_way: deque[tuple[Times, Awaitable[None]]]) -> Times:

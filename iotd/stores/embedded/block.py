@@ -222,6 +222,12 @@ def total(values: Values) -> float:
     return found if np.isfinite(found) else float((values * 2.0**-64).sum()) * 2.0**64
 
 
+def squares(values: Values) -> float:
+    """The sum of the squares; infinite where it is beyond float64."""
+    with np.errstate(over="ignore"):
+        return float(np.dot(values, values))
+
+
 def _of_columns(place: Place, times: bytes, values: bytes) -> int:
     checksum = xxh3_64(place.raw)
     checksum.update(times)

@@ -19,7 +19,7 @@ from iotd.ops.database import Database
 from iotd.ops.loggers import get_logger
 from iotd.stores.base import Found, Progress, Summary
 from iotd.stores.embedded import former
-from iotd.stores.embedded.block import total
+from iotd.stores.embedded.block import squares, total
 from iotd.stores.embedded.reader import ArchiveReader
 from iotd.stores.embedded.tables import FILE
 from iotd.stores.embedded.writer import ArchiveWriter, Readings
@@ -61,6 +61,16 @@ class EmbeddedStore:
         """See :meth:`iotd.stores.base.Store.write`."""
         self._tell(await self._write(lambda writer: _write(writer, batch)))
 
+    async def delete(self, series: Series, first: int, last: int) -> None:
+        """See :meth:`iotd.stores.base.Store.delete`; not while an archive of the form before may bring it back."""
+
+        def work(writer: ArchiveWriter) -> Sequence[ArchiveRefused]:
+            former.refuse_while_waiting(self.path)
+            _, damage = writer.delete(series, first, last)
+            return damage
+
+        self._tell(await self._write(work))
+
     async def take_over(self, progress: Progress) -> None:
         """See :meth:`iotd.stores.base.TakesOver.take_over`; one of the form before, with a row a reading."""
         writer = await self._write(lambda writer: writer)
@@ -97,10 +107,14 @@ class EmbeddedStore:
             lambda reader, skipped: reader.counts(location, first, last, bucket, skipped=skipped),
         )
 
-    async def summaries(self, location: str, first: int, last: int) -> dict[Series, list[Summary]]:
-        """See :meth:`iotd.stores.base.Store.summaries`; of whole hours from the headers of the blocks alone."""
+    async def summaries(
+        self, location: str, first: int, last: int, *, squares: bool = True
+    ) -> dict[Series, list[Summary]]:
+        """See :meth:`iotd.stores.base.Store.summaries`; of whole hours from headers and values."""
 
-        return await self._read(lambda reader, skipped: _summaries(reader, location, first, last, skipped))
+        return await self._read(
+            lambda reader, skipped: _summaries(reader, location, first, last, skipped, squared=squares)
+        )
 
     async def begins(self, what: Selection, first: int, last: int) -> dict[Series, int]:
         """See :meth:`iotd.stores.base.Store.begins`."""
@@ -133,6 +147,10 @@ class EmbeddedStore:
         if self._writer is not None:
             return await self._write(lambda writer: writer.incarnation())
         return await self._read(lambda reader, _: reader.incarnation())
+
+    async def keeps(self) -> int | None:
+        """See :meth:`iotd.stores.base.Store.keeps`: for ever."""
+        return None
 
     async def started(self) -> str | None:
         """See :meth:`iotd.stores.base.Store.started`: nothing depends on it, a transaction is whole on disk or not at
@@ -229,7 +247,7 @@ def _readings(points: Points) -> Readings:
 
 
 def _summaries(
-    reader: ArchiveReader, location: str, first: int, last: int, skipped: list[ArchiveRefused] | None
+    reader: ArchiveReader, location: str, first: int, last: int, skipped: list[ArchiveRefused] | None, *, squared: bool
 ) -> dict[Series, list[Summary]]:
     """Of whole hours from the headers; an hour that is asked for in part, from its readings."""
     begin, end = -(-first // HOUR) * HOUR, (last + 1) // HOUR * HOUR  # the whole hours
@@ -237,8 +255,10 @@ def _summaries(
         return _of_readings(reader, location, first, last, skipped)
     found = _of_readings(reader, location, first, begin - 1, skipped) if first < begin else {}
     if begin < end:
-        for series, its in reader.location_summaries(location, begin, end - 1, skipped=skipped).items():
-            columns = (column.tolist() for column in (its.hours, its.count, its.sum, its.min, its.max))
+        for series, its in reader.location_summaries(
+            location, begin, end - 1, squared=squared, skipped=skipped
+        ).items():
+            columns = (column.tolist() for column in (its.hours, its.count, its.sum, its.min, its.max, its.squares))
             found.setdefault(series, []).extend(map(Summary, *columns))
     if end <= last:
         for series, part in _of_readings(reader, location, end, last, skipped).items():
@@ -256,7 +276,8 @@ def _of_readings(
             _, values = reader.samples(series, first, last, skipped=skipped)
             if len(values):
                 hour = first // HOUR * HOUR
-                found[series] = [Summary(hour, len(values), total(values), float(values.min()), float(values.max()))]
+                ends = float(values.min()), float(values.max())
+                found[series] = [Summary(hour, len(values), total(values), *ends, squares(values))]
     return found
 
 

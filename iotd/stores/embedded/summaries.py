@@ -21,6 +21,7 @@ class Summaries:
         hours: int64, where each begins, ms.
         count: int64.
         sum: float64; infinite where it is beyond float64.
+        squares: the sum of the squared values, float64; NaN where it was not computed.
         min: float64, as are ``max``, ``first_value`` and ``last_value``.
         first: int64, the time of the first reading, ms; ``last`` that of the last.
     """
@@ -34,10 +35,16 @@ class Summaries:
     last: Times
     first_value: Values
     last_value: Values
+    squares: Values
 
 
-def of_blocks(places: Sequence[Place], headers: Headers) -> Summaries:
-    """The summaries of some blocks, which are in the order of series and time; of each series its hours."""
+def of_blocks(places: Sequence[Place], headers: Headers, squares: Values | None = None) -> Summaries:
+    """The summaries of some blocks, which are in the order of series and time; of each series its hours.
+
+    Args:
+        squares: of the values of each block, which no header has.
+    """
+    squares = np.full(len(places), np.nan) if squares is None else squares
     groups = _groups(places)
     whole = combined(groups, of_headers(headers))
     starts = boundaries(groups)
@@ -52,12 +59,13 @@ def of_blocks(places: Sequence[Place], headers: Headers) -> Summaries:
         last=headers["last"][ends],
         first_value=whole["first"],
         last_value=whole["last"],
+        squares=np.add.reduceat(squares, starts) if len(starts) else squares,
     )
 
 
-def by_series(places: Sequence[Place], headers: Headers) -> Iterator[tuple[int, Summaries]]:
+def by_series(places: Sequence[Place], headers: Headers, squares: Values | None) -> Iterator[tuple[int, Summaries]]:
     """The same by the number of the series; all are computed at once."""
-    whole = of_blocks(places, headers)
+    whole = of_blocks(places, headers, squares)
     owners = np.array([place.series for place in places], np.int64)[boundaries(_groups(places))]
     starts = boundaries(owners).tolist()
     for start, stop in zip(starts, [*starts[1:], len(owners)], strict=False):

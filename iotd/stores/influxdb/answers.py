@@ -40,6 +40,17 @@ def write_error(answer: Answer, url: str, influx: InfluxDB) -> ArchiveError:
     return ArchiveUnavailable(f"{where}: {said}", retry_after(answer))
 
 
+def delete_error(answer: Answer, url: str, influx: InfluxDB) -> ArchiveError:
+    """Why nothing was deleted, or not all of it: never the fault of a point, so that it is tried until it is done."""
+    status, said = answer.status, answer.said
+    if status in (401, 403, 404):
+        return refusal(answer, url, influx)
+    where = f"{url} answered {status} to a deletion: {said}"
+    if status in (400, 405, 422, 501):
+        return ArchiveRefused(f"{where}; is it an InfluxDB 2?")
+    return ArchiveUnavailable(where, retry_after(answer))
+
+
 def query_error(answer: Answer, url: str, influx: InfluxDB) -> ArchiveError:
     """Why a query was not answered: never the fault of a point, and never a reason to stop archiving."""
     status, said = answer.status, answer.said

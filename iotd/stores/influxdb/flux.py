@@ -1,4 +1,4 @@
-"""Texts, times and choices as Flux writes them."""
+"""Texts, times and choices as Flux writes them, and texts in the predicate of a deletion."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ def flux_text(value: str) -> str:
     # Flux would put a variable's value where it finds ${
     escaped = re.sub(r'[\\"]|\$(?=\{)', r"\\\g<0>", value)
     return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda sign: f"\\x{ord(sign[0]):02x}", escaped) + '"'
+
+
+def predicate_text(value: str) -> str:
+    """A name, or a tag's value, in the predicate of a deletion, which is no Flux; control characters can't be in it."""
+    return '"' + re.sub(r'[\\"]', r"\\\g<0>", value) + '"'
 
 
 def flux_time(ms: int) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from iotd.config import Settings
 from iotd.config.topology import topology
@@ -17,8 +19,8 @@ from iotd.model.selection import Selection
 from iotd.model.series import Series
 from iotd.ops.loggers import get_logger
 from iotd.stores.base import Found, Summary
-from iotd.stores.influxdb.answers import query_error, refusal, write_error
-from iotd.stores.influxdb.flux import flux_any, flux_text, flux_time
+from iotd.stores.influxdb.answers import delete_error, query_error, refusal, write_error
+from iotd.stores.influxdb.flux import flux_any, flux_text, flux_time, predicate_text
 from iotd.stores.influxdb.http import Answer, InfluxHttp
 from iotd.stores.influxdb.lines import lines, tag
 from iotd.stores.influxdb.tables import COLUMNS, Table, joined, tables
@@ -82,6 +84,33 @@ class InfluxStore:
         if answer.status != 204:
             raise write_error(answer, self._http.url, self._influx)
 
+    async def delete(self, series: Series, first: int, last: int) -> None:
+        """See :meth:`iotd.stores.base.Store.delete`.
+
+        The server takes only equalities joined by AND, no field, and both ends of the range (seen on 2.7). A series
+        whose unit has changed has several there; the unit is not asked for, so that all of them are met.
+        """
+        tags = {"_measurement": series.type, "location": series.location, "sensor_id": series.sensor_id}
+        asked = {
+            "start": flux_time(first),
+            "stop": flux_time(last),
+            "predicate": " AND ".join(
+                f"{predicate_text(name)}={predicate_text(tag(its))}" for name, its in tags.items()
+            ),
+        }
+        answer = await self._http.ask(
+            "POST",
+            "/api/v2/delete",
+            params={"org": self._influx.org, "bucket": self._influx.bucket},
+            body=json.dumps(asked).encode(),
+            headers={"Content-Type": "application/json"},
+            timeout=self._influx.query_timeout.total_seconds(),
+        )
+        if answer.status == 404 and "bucket" in answer.said:
+            await self._make_bucket(answer)
+        if answer.status != 204:
+            raise delete_error(answer, self._http.url, self._influx)
+
     async def _post(self, body: bytes) -> Answer:
         if self._gzip and body:
             # 12 times smaller at level 1: 1.3 times as fast over 100 Mbit/s, no slower over 1 Gbit/s, and a tenth more
@@ -120,19 +149,27 @@ class InfluxStore:
                 starts[start] = starts.get(start, 0) + int(count)
         return found
 
-    async def summaries(self, location: str, first: int, last: int) -> dict[Series, list[Summary]]:
+    async def summaries(
+        self, location: str, first: int, last: int, *, squares: bool = True
+    ) -> dict[Series, list[Summary]]:
         """See :meth:`iotd.stores.base.Store.summaries`; made by the server, in one query."""
         # the chain anew for each function: the storage engine computes it then, which it does not for a shared one
         data = self._of(location, first, last)
-        chains = [f'{data} {_windows(HOUR, fn)} |> keep(columns: {COLUMNS}) |> yield(name: "{fn}")' for fn in _SUMMARY]
+        # a sum of squares is vectorised like this: 7 days of nine sensors at 1 Hz take 0.7 s; the other four take 0.3
+        # together, stddev() 17, map() |> window() |> sum() 18, reduce() 65, InfluxQL's stddev() 3.5
+        chains = {fn: f"{data} {_windows(HOUR, fn)}" for fn in _SUMMARY}
+        if squares:
+            square = "map(fn: (r) => ({r with _value: r._value * r._value}))"
+            chains["squares"] = f"{data} |> {square} {_windows(HOUR, 'sum')}"
+        flux = [f'{chain} |> keep(columns: {COLUMNS}) |> yield(name: "{name}")' for name, chain in chains.items()]
         parts: dict[Series, dict[int, dict[str, list[float]]]] = {}
-        for table in await self._ask("\n".join(chains)):
+        for table in await self._ask("\n".join(flux)):
             hours = parts.setdefault(table.series, {})
             for hour, value in zip(_starts(table, HOUR), table.values.tolist(), strict=True):
                 hours.setdefault(hour, {}).setdefault(table.result, []).append(value)
         return {
-            # an hour that was being written may be in some of the four only; it is there the next time
-            series: [_summary(*hour) for hour in sorted(hours.items()) if len(hour[1]) == len(_SUMMARY)]
+            # an hour that was being written may be in some of them only; it is there the next time
+            series: [_summary(*hour) for hour in sorted(hours.items()) if len(hour[1]) == len(chains)]
             for series, hours in parts.items()
         }
 
@@ -204,13 +241,27 @@ class InfluxStore:
 
     async def incarnation(self) -> str | None:
         """See :meth:`iotd.stores.base.Store.incarnation`: the bucket's id, where the token may ask for it."""
+        return (await self._bucket()).get("id")
+
+    async def keeps(self) -> int | None:
+        """See :meth:`iotd.stores.base.Store.keeps`: what the bucket says, else the settings."""
+        wanted = self._influx.bucket_retention
+        rules = (await self._bucket()).get(
+            "retentionRules", [{"everySeconds": wanted.total_seconds() if wanted else 0}]
+        )
+        seconds = min((rule["everySeconds"] for rule in rules if rule.get("everySeconds")), default=None)
+        return None if seconds is None else round(seconds * 1000)
+
+    async def _bucket(self) -> dict[str, Any]:
+        """What the server says of the bucket; nothing where the token may not ask."""
         answer = await self._http.ask(
             "GET", "/api/v2/buckets", params={"org": self._influx.org, "name": self._influx.bucket}
         )
         try:
-            return str(answer.json["buckets"][0]["id"])
+            found: dict[str, Any] = answer.json["buckets"][0]
         except (TypeError, KeyError, IndexError):
-            return None
+            return {}
+        return found
 
     async def started(self) -> str | None:
         """See :meth:`iotd.stores.base.Store.started`: since when the server runs, by ``/ready``."""
@@ -244,4 +295,11 @@ def _starts(table: Table, width: int) -> list[int]:
 
 def _summary(hour: int, parts: dict[str, list[float]]) -> Summary:
     # several of each where the unit of a series has changed
-    return Summary(hour, int(sum(parts["count"])), sum(parts["sum"]), min(parts["min"]), max(parts["max"]))
+    return Summary(
+        hour,
+        int(sum(parts["count"])),
+        sum(parts["sum"]),
+        min(parts["min"]),
+        max(parts["max"]),
+        sum(parts.get("squares", [math.nan])),
+    )

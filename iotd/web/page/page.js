@@ -90,7 +90,7 @@ class Room {
   }
 
   show(now, shard, view) {
-    const [name, text] = condition(shard, view.readings, now);
+    const [name, text] = condition(shard, now);
     tone(this.card, name);
     tone(this.find(".pill"), name);
     set(this.find(".pill"), text);
@@ -232,12 +232,12 @@ function step(points) {
   return least;
 }
 
-function condition(shard, readings, now) {
-  if (shard.master === null) return ["bad", "✕ no master"];
-  if (shard.trouble) return ["bad", "✕ not written"];
+function condition(shard, now) {
+  const mine = now.daemon.conditions.filter((c) => c.location === shard.location);
+  if (mine.length && mine[0].severity === "error") return ["bad", `✕ ${mine[0].name.replaceAll("_", " ")}`];
+  if (shard.master === null) return ["warn", "↻ no master"];
   if (!shard.settled) return ["warn", "↻ failing over"];
-  if (!Object.keys(shard.lag).length) return ["warn", "! no replica"];
-  if (shard.age > 10) return ["warn", "! not durable"];
+  if (mine.length) return ["warn", `! ${mine[0].name.replaceAll("_", " ")}`];
   return ["good", "✓ writing"];
 }
 
@@ -269,14 +269,29 @@ function show(now) {
 }
 
 function headline(now) {
-  const wrong = [...now.health.reasons.map((t) => ["bad", t]), ...now.health.degraded.map((t) => ["warn", t])];
+  const wrong = now.daemon.conditions;
+  const errors = wrong.filter((c) => c.severity === "error").length;
+  const things = (n) => (n === 1 ? "one thing is" : `${n} things are`);
   const line = $("headline");
-  if (!now.health.ready) { tone(line, "bad"); set(line, "Readings are not taken"); }
-  else if (wrong.length) { tone(line, "warn"); set(line, `Readings are safe, ${wrong.length === 1 ? "one thing is" : `${wrong.length} things are`} wrong`); }
+  if (errors) { tone(line, "bad"); set(line, `${things(errors)[0].toUpperCase()}${things(errors).slice(1)} wrong`); }
+  else if (wrong.length) { tone(line, "warn"); set(line, `Readings are safe, ${things(wrong.length)} to be seen to`); }
   else { tone(line, "good"); set(line, "All is well"); }
   document.title = wrong.length ? `(${wrong.length}) iotd` : "iotd";
   $("problems").hidden = !wrong.length;
-  list($("problems"), wrong, (item, [name, text]) => { tone(item, name); set(item, text.replaceAll("_", " ")); });
+  list($("problems"), wrong, (item, c) => {
+    tone(item, c.severity === "error" ? "bad" : "warn");
+    if (!item.firstElementChild) item.append(document.createElement("span"), document.createElement("small"));
+    set(item.firstElementChild, told(c));
+    set(item.lastElementChild, c.remedy.replaceAll("`", ""));
+    item.title = c.meaning;
+  });
+  const past = now.daemon.past.filter((c) => now.now / 1000 - c.until < 86_400).slice(0, 8);
+  $("over").hidden = !past.length;
+  list($("past"), past, (item, c) => set(item, `${told(c)}: ${moment(c.since * 1000)} to ${moment(c.until * 1000)}`));
+}
+
+function told(c) {
+  return c.location ? `${c.location.replaceAll("_", " ")}: ${c.detail}` : c.detail;
 }
 
 function facts(now, shards) {
@@ -312,8 +327,8 @@ function failovers(views) {
 
 function durableLog(daemon) {
   const sum = (pick) => daemon.shards.reduce((total, s) => total + pick(s), 0);
-  const damaged = daemon.damage ? `damaged in ${count(daemon.damage)} ${daemon.damage === 1 ? "place" : "places"}: see the event log_damaged` : null;
-  set($("log-state"), daemon.log_failing ? `can't be written: ${daemon.log_failing}` : damaged ?? "every reading that was taken, until the archive provably has it");
+  const wrong = daemon.conditions.find((c) => c.name.startsWith("log_") && c.severity === "error");
+  set($("log-state"), wrong?.detail ?? "every reading that was taken, until the archive provably has it");
   set($("log-waiting"), bytes(sum((s) => s.waiting.bytes)));
   set($("log-unarchived"), bytes(sum((s) => s.unarchived.bytes)));
   set($("log-replayed"), `${count(sum((s) => s.replayed))} batches`);

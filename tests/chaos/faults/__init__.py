@@ -1,6 +1,35 @@
 """The faults: one module for each kind of thing that they happen to."""
 
-from tests.chaos.faults import answers, archive, daemon, data, links, log, nodes
-from tests.chaos.faults.base import FAULTS, Fault
+from tests.chaos.faults import (
+    answers,
+    archive,
+    archivedata,
+    clock,
+    config,
+    daemon,
+    data,
+    identity,
+    limits,
+    links,
+    log,
+    nodes,
+)
+from tests.chaos.faults.base import FAULTS, Fault, lacks
 
-__all__ = ["FAULTS", "Fault", "answers", "archive", "daemon", "data", "links", "log", "nodes"]
+__all__ = [
+    "FAULTS",
+    "Fault",
+    "answers",
+    "archive",
+    "archivedata",
+    "clock",
+    "config",
+    "daemon",
+    "data",
+    "identity",
+    "lacks",
+    "limits",
+    "links",
+    "log",
+    "nodes",
+]

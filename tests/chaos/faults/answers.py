@@ -1,7 +1,8 @@
-"""Faults in what servers answer: OOM, READONLY, NOREPLICAS, and a Sentinel that lies."""
+"""Faults in what servers answer: OOM, READONLY, NOREPLICAS, MISCONF, no append-only file, a Sentinel that lies."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -55,6 +56,35 @@ async def master_made_a_replica_by_hand(world: World, rng: Random) -> AsyncItera
         with suppress(IotdError):
             if not await world.system.says_master(replica.name):
                 await world.system.ask(master.name, "REPLICAOF", "NO", "ONE")
+
+
+@fault
+async def master_can_not_save(world: World, rng: Random) -> AsyncIterator[str]:
+    # MISCONF: its snapshot fails for real, because a folder stands where the file is to come
+    master = await world.master(rng.choice(world.locations))
+    obstacle = world.backend.folder(master) / "dump.rdb"
+    obstacle.unlink(missing_ok=True)
+    (obstacle / "in-the-way").mkdir(parents=True)
+    await _set(world, master, "stop-writes-on-bgsave-error", "yes")
+    await _set(world, master, "save", "1 1")
+    try:
+        yield master.name
+    finally:
+        shutil.rmtree(obstacle, ignore_errors=True)
+        await _set(world, master, "save", "")
+
+
+@fault
+async def append_only_file_switched_off(world: World, rng: Random) -> AsyncIterator[str]:
+    # should both nodes be killed then, what only they had is written back from the archive
+    location = rng.choice(world.locations)
+    node = rng.choice(await world.pair(location))
+    world.tampered.add(location)
+    await _set(world, node, "appendonly", "no")
+    try:
+        yield node.name
+    finally:
+        await _set(world, node, "appendonly", "yes")
 
 
 @fault

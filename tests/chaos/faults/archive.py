@@ -16,7 +16,7 @@ from tests.servers.system import until
 
 
 @asynccontextmanager
-async def _archiving(world: World) -> AsyncIterator[None]:
+async def archiving(world: World) -> AsyncIterator[None]:
     """The archiver is asked to work meanwhile: nothing would be seen of a fault between two passes."""
 
     async def ask() -> None:
@@ -37,7 +37,7 @@ async def _archiving(world: World) -> AsyncIterator[None]:
 async def _proxied(world: World, *faults: Fault, path: str = WRITE) -> AsyncIterator[None]:
     for one in faults:
         world.influx.proxy.inject(one, path=path)
-    async with _archiving(world):
+    async with archiving(world):
         try:
             yield
         finally:
@@ -46,7 +46,7 @@ async def _proxied(world: World, *faults: Fault, path: str = WRITE) -> AsyncIter
 
 @fault
 async def archive_killed(world: World, rng: Random) -> AsyncIterator[str]:
-    async with _archiving(world):
+    async with archiving(world):
         await asyncio.sleep(rng.uniform(0, 0.5))
         try:
             yield world.kill(world.influx.node)
@@ -56,14 +56,14 @@ async def archive_killed(world: World, rng: Random) -> AsyncIterator[str]:
 
 @fault
 async def archive_hangs(world: World, rng: Random) -> AsyncIterator[str]:
-    async with _archiving(world):
+    async with archiving(world):
         with world.hanging(world.influx.node) as name:
             yield name
 
 
 @fault
 async def archive_disk_full(world: World, rng: Random) -> AsyncIterator[str]:
-    async with _archiving(world):
+    async with archiving(world):
         try:
             with world.influx.disk.full():
                 yield "not a byte left for influxd"

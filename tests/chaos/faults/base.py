@@ -13,9 +13,29 @@ Fault = Callable[[World, Random], AbstractAsyncContextManager[str]]
 
 FAULTS: dict[str, Fault] = {}
 
+_NEEDS: dict[str, Callable[[World], str | None]] = {}
 
-def fault(strike: Callable[[World, Random], AsyncIterator[str]]) -> Fault:
+_Strike = Callable[[World, Random], AsyncIterator[str]]
+
+
+def fault(strike: _Strike) -> Fault:
     """Adds a fault to the list, under its name with spaces."""
     made = asynccontextmanager(strike)
     FAULTS[strike.__name__.replace("_", " ")] = made
     return made
+
+
+def fault_that_needs(lacking: Callable[[World], str | None]) -> Callable[[_Strike], Fault]:
+    """The same, for one that not every world can have; ``lacking`` says what is not there, None when all is."""
+
+    def add(strike: _Strike) -> Fault:
+        _NEEDS[strike.__name__.replace("_", " ")] = lacking
+        return fault(strike)
+
+    return add
+
+
+def lacks(name: str, world: World) -> str | None:
+    """Why a world can't have this fault; None when it can."""
+    needs = _NEEDS.get(name)
+    return needs(world) if needs else None

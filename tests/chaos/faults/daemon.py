@@ -1,4 +1,4 @@
-"""Faults of the daemon, its disk and its clock."""
+"""Faults of the daemon, and of its disk that is full."""
 
 from __future__ import annotations
 
@@ -58,24 +58,3 @@ async def disk_full(world: World, rng: Random) -> AsyncIterator[str]:
     replicas = [(await world.pair(location))[1] for location in world.locations]
     with world.hanging(*replicas), world.disk.full():
         yield "no byte is left"
-
-
-@fault
-async def clock_steps_back(world: World, rng: Random) -> AsyncIterator[str]:
-    by = rng.uniform(1, 20)
-    world.set_clock(-by)
-    try:
-        yield f"by {by:.1f} s"
-    finally:
-        world.set_clock(0)
-
-
-@fault
-async def clock_jumps_ahead(world: World, rng: Random) -> AsyncIterator[str]:
-    # and back: what was read meanwhile is from the future, and what comes then is late
-    by = rng.uniform(1, 20)
-    world.set_clock(by)
-    try:
-        yield f"by {by:.1f} s"
-    finally:
-        world.set_clock(0)

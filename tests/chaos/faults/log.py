@@ -1,10 +1,11 @@
-"""Faults of the log's files: a power cut that takes the tail, a bit that flips."""
+"""Faults of the log's files: a power cut that takes the tail, a bit that flips, files that somebody removes."""
 
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -15,7 +16,7 @@ from tests.chaos.world import World
 @fault
 async def log_tail_lost(world: World, rng: Random) -> AsyncIterator[str]:
     async with _dark(world, rng):
-        with world.harmed_log(named=True) as folder:
+        with world.losses.harming(named=True) as folder:
             cut = _cut(folder, rng)
     yield f"{cut} bytes; the witness of the end is there"
 
@@ -24,7 +25,7 @@ async def log_tail_lost(world: World, rng: Random) -> AsyncIterator[str]:
 async def log_tail_lost_with_the_witness(world: World, rng: Random) -> AsyncIterator[str]:
     # nobody can name what was beyond every checkpoint: it counts as lost with the disk
     async with _dark(world, rng):
-        with world.harmed_log(named=False) as folder:
+        with world.losses.harming(named=False) as folder:
             cut = _cut(folder, rng)
             (folder / "witness").unlink(missing_ok=True)
     yield f"{cut} bytes"
@@ -33,7 +34,7 @@ async def log_tail_lost_with_the_witness(world: World, rng: Random) -> AsyncIter
 @fault
 async def bit_flipped_in_the_log(world: World, rng: Random) -> AsyncIterator[str]:
     async with _dark(world, rng):
-        with world.harmed_log(named=True) as folder:
+        with world.losses.harming(named=True) as folder:
             path = rng.choice(sorted(folder.glob("*.seg")))
             bit = _flip(path, rng)
     yield f"bit {bit} of {path.name}"
@@ -43,11 +44,43 @@ async def bit_flipped_in_the_log(world: World, rng: Random) -> AsyncIterator[str
 async def bit_flipped_beside_the_log(world: World, rng: Random) -> AsyncIterator[str]:
     # in the small files, which the segments make up for
     world.kill_daemon()
-    with world.harmed_log(named=True) as folder:
+    with world.losses.harming(named=True) as folder:
         path = folder / rng.choice(("meta", "witness"))
         bit = _flip(path, rng) if path.exists() else None
     world.start_daemon()
     yield f"bit {bit} of {path.name}"
+
+
+@fault
+async def log_file_removed_under_the_daemon(world: World, rng: Random) -> AsyncIterator[str]:
+    # the one that is written is written anew from what is still open; what only a sealed one had is lost
+    files = sorted(world.losses.folder.glob("*.seg"))
+    chosen = [rng.choice((files[-1], rng.choice(files)))] if files else []
+    await world.losses.harm_running(chosen, lambda path: path.unlink(missing_ok=True))
+    yield ", ".join(path.name for path in chosen)
+
+
+@fault
+async def log_file_replaced_under_the_daemon(world: World, rng: Random) -> AsyncIterator[str]:
+    # as a restored backup would: an older copy comes to stand under the name of the file that is written
+    files = sorted(world.losses.folder.glob("*.seg"))[-1:]
+    await world.losses.harm_running(files, _replace)
+    yield ", ".join(path.name for path in files)
+
+
+@fault
+async def log_folder_removed_under_the_daemon(world: World, rng: Random) -> AsyncIterator[str]:
+    # with all that is in it; only what is being written is still open
+    files = sorted(world.losses.folder.glob("*.seg"))
+
+    def remove(path: Path) -> None:
+        if path.parent == world.losses.folder:
+            shutil.rmtree(path.parent, ignore_errors=True)
+        path.unlink(missing_ok=True)
+
+    world.losses.emptied = True  # a daemon that is only starting finds no log at all
+    await world.losses.harm_running(files, remove)
+    yield f"{len(files)} files"
 
 
 @asynccontextmanager
@@ -61,6 +94,14 @@ async def _dark(world: World, rng: Random) -> AsyncIterator[None]:
         yield
     finally:
         world.start_daemon()
+
+
+def _replace(path: Path) -> None:
+    older = path.with_suffix(".old")
+    with suppress(OSError):
+        data = path.read_bytes()
+        older.write_bytes(data[: len(data) // 2])
+        older.replace(path)
 
 
 def _cut(folder: Path, rng: Random) -> int:

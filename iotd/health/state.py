@@ -10,6 +10,9 @@ from prometheus_client import Histogram
 
 from iotd.archive.archiver import ArchiveStatus
 from iotd.config import Settings
+from iotd.health.clock import ClockState
+from iotd.health.conditions import Condition
+from iotd.log.base import Damage
 from iotd.ops.looplag import LoopLag
 from iotd.shards.failovers import Failover
 from iotd.shards.reader import ShardReader
@@ -36,16 +39,32 @@ class ReloadState:
 
 
 @dataclass(frozen=True, slots=True)
+class SilentSource:
+    """A source that should have handed something over, and has not for so many seconds."""
+
+    name: str
+    location: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonState:
     """The daemon now.
 
     Attributes:
         phase: ``starting``, ``running``, ``draining``, ``stopped``.
         restarts: by task, how often it died and was started again.
+        failing: by task, why those died that have not run steadily since.
+        silent_sources: sources that hand nothing over, though they should.
+        held_up_s: the longest that the event loop was held up within the last two minutes (0: under a second).
         memory_used: bytes of readings in memory, of ``memory_limit``.
         log_failing: why nothing can be written into the log at present.
+        log_files_replaced: files of the log that were removed or replaced, and written anew, within the last hour.
         damage: places of the log that could not be read when it was opened, or since.
         page: where the HTTP server listens, None when it does not.
+        page_failing: why it can't, though it should.
+        conditions: what a person should know of, errors first, as it was found within the last second.
+        past: conditions that are over, latest first.
     """
 
     version: str
@@ -54,12 +73,25 @@ class DaemonState:
     shards: list[ShardState]
     archive: ArchiveStatus
     restarts: Mapping[str, int]
+    failing: Mapping[str, str]
+    silent_sources: list[SilentSource]
+    held_up_s: float
     memory_used: int
     memory_limit: int
     log_failing: str | None
-    damage: int
+    log_files_replaced: int
+    damage: Sequence[Damage]
+    clock: ClockState
     reload: ReloadState
     page: str | None
+    page_failing: str | None
+    conditions: list[Condition]
+    past: list[Condition]
+
+    @property
+    def errors(self) -> list[Condition]:
+        """The conditions because of which status, probes and page are red."""
+        return [condition for condition in self.conditions if condition.severity == "error"]
 
 
 class Watched(Protocol):

@@ -1,0 +1,1 @@
+"""Health: one list of conditions that status, probes, page, metrics, alerts and runbook all follow."""
