@@ -100,8 +100,7 @@ class Delivery:
         """
         count = sum(map(len, batch))
         if count > self.size.now:
-            for half in halves(batch):
-                await self.deliver(half)
+            await self._deliver_halves(batch)
             return
         try:
             await self._write(batch)
@@ -111,6 +110,10 @@ class Delivery:
             await self._cut(batch, e)
         except ArchiveRejected as e:
             await self._sift(batch, e)
+
+    async def _deliver_halves(self, batch: Sequence[Points]) -> None:
+        for half in halves(batch):
+            await self.deliver(half)
 
     async def delete(self, series: Series, first: int, last: int) -> None:
         """Returns when the store has deleted a range (ms, both ends included), and no dead letter is of it.
@@ -205,14 +208,12 @@ class Delivery:
             raise unavailable
         if self.size.too_large(count):
             log.warning("batch_too_large", store=self.store.identity, points=count, from_now_on=self.size.now)
-        for half in halves(batch):
-            await self.deliver(half)
+        await self._deliver_halves(batch)
 
     async def _sift(self, batch: Sequence[Points], error: ArchiveRejected) -> None:
         count = sum(map(len, batch))
         if count not in (1, error.dropped):
-            for half in halves(batch):
-                await self.deliver(half)
+            await self._deliver_halves(batch)
             return
         # a server, or a proxy before it, that refuses everything says nothing about these points: between two refusals
         # of them it must have taken another write

@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import numpy as np
+
 from iotd.config.topology import Shard
 from iotd.daemon.runtime import Runtime
 from iotd.daemon.system import note_system
@@ -104,10 +106,8 @@ async def _learn(runtime: Runtime, holding: Holding) -> None:
         types = runtime.settings.known_types
         series = [Series.from_key(key.decode(), types) for key, *_ in said]
         numbers = await runtime.catalogue.register(series, "adopted")
-        for number, (_, _, sample) in zip(numbers.tolist(), said, strict=True):
-            if sample:
-                newest = runtime.catalogue.newest
-                newest[number] = max(int(newest[number]), int(sample[0]))
+        spoke = [at for at, (_, _, sample) in enumerate(said) if sample]
+        runtime.catalogue.note(numbers[spoke], np.array([int(said[at][2][0]) for at in spoke], np.int64))
         await runtime.catalogue.save()
 
 

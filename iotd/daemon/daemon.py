@@ -188,9 +188,8 @@ class Daemon:
             archiving=archiving,
             progress=self._progress,
         )
-        with contextlib.suppress(
-            StateError
-        ):  # a full disk keeps nobody from starting; it is noted with the next failover
+        # a full disk keeps nobody from starting; it is noted with the next failover
+        with contextlib.suppress(StateError):
             await asyncio.to_thread(note_places, settings, topology(settings).shards)
         for name in settings.served:
             locations[name] = self.runtime.make_location(name)

@@ -80,7 +80,7 @@ async def _carry_over(runtime: Runtime, old: str, new: str) -> None:
     after = [Series(one.type, new, one.sensor_id, one.unit) for one in before]
     numbers = await catalogue.register(after, f"renamed from {old}")
     newest = [int(catalogue.newest[number]) for number in catalogue.of_location(old)]
-    np.maximum.at(catalogue.newest, numbers, np.array(newest, np.int64))
+    catalogue.note(numbers, np.array(newest, np.int64))
     await catalogue.save()
     # the present hour's readings are the new name's: an hour's summary lies on one side of it
     until = runtime.now_ms() // HOUR * HOUR - 1

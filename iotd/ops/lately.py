@@ -1,4 +1,4 @@
-"""What happened within the last while: figures that only grow, or peaks, over a window that moves."""
+"""What happened within the last while: figures that only grow, over a window that moves."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from iotd.model.aggregate import Aggregation, combine, needs
-from iotd.model.arrays import among
+from iotd.model.arrays import among, concatenated
 from iotd.model.buckets import HOUR, Run
 from iotd.model.selection import Selection
 from iotd.model.series import Series
@@ -125,7 +125,7 @@ class RenamedStore:
                 if begin <= end:
                     whole = self._put_together(what.at([location]), aggregation, run, begin, end)
                     for series, value in (await whole).items():
-                        times, values = found.get(series, (np.empty(0, np.int64), np.empty(0, np.float64)))
+                        times, values = found.get(series, concatenated([]))
                         at = int(times.searchsorted(start))
                         found[series] = np.insert(times, at, start), np.insert(values, at, value)
         return {series: its for series, its in found.items() if len(its[0])}
@@ -181,11 +181,7 @@ def _called(series: Series, location: str | None) -> Series:
 def _append(found: Found, location: str | None, part: Found) -> None:
     for series, (times, values) in part.items():
         called = _called(series, location)
-        if called in found:
-            before = found[called]
-            found[called] = np.concatenate((before[0], times)), np.concatenate((before[1], values))
-        else:
-            found[called] = times, values
+        found[called] = concatenated([found[called], (times, values)] if called in found else [(times, values)])
 
 
 def _without(its: tuple[Any, Any], starts: Sequence[int]) -> tuple[Any, Any]:

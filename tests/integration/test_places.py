@@ -33,6 +33,15 @@ async def locations_on(system: System, node: str) -> set[str]:
     return {key.decode().split(":")[2] for key in keys}
 
 
+async def written_everywhere(system: System) -> None:
+    """A daemon runs until it has written into all locations, and is stopped."""
+    with running_daemon(system.settings) as daemon:
+        await daemon.running()
+        for location in LOCATIONS:
+            await daemon.writes(location)
+        assert await daemon.stop() == 0
+
+
 async def test_another_order_of_the_locations_moves_nobody(fresh_system: FreshSystem) -> None:
     system = fresh_system(LOCATIONS, sensors={"interval": "100ms"})
     with running_daemon(system.settings) as daemon:
@@ -90,11 +99,7 @@ async def test_servers_of_another_location_are_never_written_to_though_nothing_i
     fresh_system: FreshSystem,
 ) -> None:
     system = fresh_system(LOCATIONS, sensors={"interval": "100ms"})
-    with running_daemon(system.settings) as daemon:
-        await daemon.running()
-        for location in LOCATIONS:
-            await daemon.writes(location)
-        assert await daemon.stop() == 0
+    await written_everywhere(system)
     for file in (system.settings.state / "sharding_metadata").iterdir():
         file.unlink()
     # Sentinels too: what they say fits
@@ -116,11 +121,7 @@ async def test_servers_of_another_location_are_never_written_to_though_nothing_i
         assert await locations_on(system, f"redis-{location}-master") == {location}
     for file in (system.settings.state / "sharding_metadata").iterdir():
         file.unlink()
-    with running_daemon(system.settings) as daemon:
-        await daemon.running()
-        for location in LOCATIONS:
-            await daemon.writes(location)
-        assert await daemon.stop() == 0
+    await written_everywhere(system)
     for location in LOCATIONS:
         await all_there(system, location)
 
@@ -211,11 +212,7 @@ async def test_shards_whose_state_directory_is_lost_are_refused_until_they_are_a
 
 async def test_a_log_that_was_lost_alone_is_named_and_the_system_stays_the_same(fresh_system: FreshSystem) -> None:
     system = fresh_system(LOCATIONS, sensors={"interval": "100ms"})
-    with running_daemon(system.settings) as daemon:
-        await daemon.running()
-        for location in LOCATIONS:
-            await daemon.writes(location)
-        assert await daemon.stop() == 0
+    await written_everywhere(system)
     before = await samples(system, "salon")
     shutil.rmtree(system.settings.state / "log")
     for _ in range(2):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -67,17 +67,7 @@ async def archive_keeps_less_than_there_is(world: World, rng: Random) -> AsyncIt
         try:
             yield "one hour"
         finally:
-
-            async def put_right() -> None:
-                try:
-                    await world.influx.keep(seconds=0)
-                except _NO_ANSWER as e:
-                    raise IotdError(f"influxd: {e!r}") from None
-
-            try:
-                await put_right()
-            except IotdError:
-                world.owe(put_right)
+            await _put_right(world, lambda: world.influx.keep(seconds=0))
     with suppress(IotdError):
         await request(world.settings.state, "POST", "/archive/retry-rejected")
 
@@ -93,19 +83,24 @@ async def archive_token_revoked_during_a_pass(world: World, rng: Random) -> Asyn
             try:
                 yield "and given back"
             finally:
-
-                async def give_back() -> None:
-                    try:
-                        await world.influx.allow(True)
-                    except _NO_ANSWER as e:
-                        raise IotdError(f"influxd: {e!r}") from None
-
-                try:
-                    await give_back()
-                except IotdError:
-                    world.owe(give_back)
+                await _put_right(world, lambda: world.influx.allow(True))
     finally:
         world.influx.proxy.rate = None
+
+
+async def _put_right(world: World, how: Callable[[], Awaitable[None]]) -> None:
+    """At once, or as soon as influxd answers again."""
+
+    async def put_right() -> None:
+        try:
+            await how()
+        except _NO_ANSWER as e:
+            raise IotdError(f"influxd: {e!r}") from None
+
+    try:
+        await put_right()
+    except IotdError:
+        world.owe(put_right)
 
 
 def _replace(folder: Path, backup: Path) -> None:
