@@ -20,7 +20,7 @@ from iotd.model.errors import IotdError, StackError
 from iotd.ops.control import NoDaemon, request
 from iotd.ops.logging import logging_to
 from iotd.shards.drill import Drill, Moment, failover_drill, hand_over
-from iotd.shards.probe import probe
+from iotd.shards.probe import ShardView, probe
 from iotd.stack import Stack
 
 Strike = Callable[[str], Awaitable[str]]
@@ -28,8 +28,11 @@ Strike = Callable[[str], Awaitable[str]]
 _EXIT_NO_FAILOVER = 1
 _EXIT_LOST = 2
 _RESTORE_LIMIT_S = 120
-_FOLLOWS_S = 5.0
-"""So long a replica that is in sync is looked for."""
+_FOLLOWS_S = 30.0
+"""So long a replica that answers may take to be in sync: Sentinels turn a node that was master into a replica once they
+have seen it up for 8 s (redis/src/sentinel.c, SENTINEL_PUBLISH_PERIOD * 4), and then it copies its new master."""
+_ANSWERS_S = 5.0
+"""So long a node that answers is looked for."""
 _LOOK_EVERY_S = 0.2
 
 
@@ -105,17 +108,27 @@ def failover_test(ctx: click.Context, /, *, location: str, restore: bool, hang: 
 
 
 async def _drill(shard: Shard, settings: Settings, strike: Strike, tell: Callable[[Moment], None]) -> Drill:
-    view = await probe(settings, shard)
-    began = time.monotonic()
-    while not any(node.follows for node in view.nodes) and time.monotonic() - began < _FOLLOWS_S:
-        await asyncio.sleep(_LOOK_EVERY_S)
-        view = await probe(settings, shard)  # it may be slow to answer, or about to be in sync
+    view = await _in_sync(shard, settings)
     if view.master and not any(node.follows for node in view.nodes):
+        said = "; ".join(f"{n.name}: {n.problem or 'a second master'}" for n in view.nodes if n.name != view.master)
         raise StackError(
-            f"{shard.location} has no replica in sync, so nobody could take over from {view.master}: "
+            f"{shard.location} has no replica in sync, so nobody could take over from {view.master} ({said}): "
             "repair it with `iotd stack up`, and try again"
         )
     return await failover_drill(shard, settings, strike, tell)
+
+
+async def _in_sync(shard: Shard, settings: Settings) -> ShardView:
+    """The shard as soon as a replica is in sync; as it is when none answers, or none gets there."""
+    began = answered = time.monotonic()
+    while True:
+        view = await probe(settings, shard)
+        now = time.monotonic()
+        if any(node.role is not None for node in view.nodes if node.name != view.master):
+            answered = now
+        if any(node.follows for node in view.nodes) or now - began > _FOLLOWS_S or now - answered > _ANSWERS_S:
+            return view
+        await asyncio.sleep(_LOOK_EVERY_S)
 
 
 @dataclass(frozen=True, slots=True)
