@@ -54,6 +54,8 @@ class Truth:
         self._contradicted: dict[tuple[_Key, int], float] = {}
         self._told: set[tuple[str, ...]] = set()
         self._runs_since: float | None = None
+        self._run: str | None = None
+        self._run_began = 0.0
         self._calm_since: float | None = None
         self._served: dict[str, float] = {}
         self._looked = monotonic()
@@ -104,6 +106,8 @@ class Truth:
             self._runs_since = None
         elif self._runs_since is None:
             self._runs_since = now
+        if status["phase"] == "running" and status["started"] != self._run:
+            self._run, self._run_began = status["started"], now
         errors = {_key(one): one for one in status["conditions"] if one["severity"] == "error"}
         for key in errors.keys() - self._since.keys():
             self.errors[key[0]] += 1
@@ -229,6 +233,8 @@ class Truth:
         if self._runs_since is None or len(self._world.striking) > 1:
             return  # one fault may hide what another brings about
         for expected in self._world.expected:
+            if expected.once and expected.since < self._run_began:
+                continue
             if any(
                 (one["name"], one["location"]) == (expected.name, expected.location) for one in status["conditions"]
             ):

@@ -44,12 +44,14 @@ class Expected:
     Attributes:
         since: when it struck (monotonic seconds).
         within: seconds after which it must have been said.
+        once: it comes of something that happened at that moment: a daemon that began to run later knows nothing of it.
     """
 
     name: str
     location: str | None
     since: float
     within: float
+    once: bool = False
     seen: bool = False
 
 
@@ -231,9 +233,9 @@ class World(DaemonRuns):
             del self._debts[0]
 
     @contextmanager
-    def expecting(self, name: str, location: str | None, *, within: float) -> Iterator[None]:
-        """Meanwhile the daemon has to say this, at the latest after so many seconds."""
-        expected = Expected(name, location, monotonic(), within)
+    def expecting(self, name: str, location: str | None, *, within: float, once: bool = False) -> Iterator[None]:
+        """Meanwhile the daemon has to say this; for ``within`` and ``once`` see :class:`Expected`."""
+        expected = Expected(name, location, monotonic(), within, once)
         self.expected.append(expected)
         try:
             yield

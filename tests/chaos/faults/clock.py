@@ -60,12 +60,12 @@ async def clock_of_a_node_is_off(world: World, rng: Random) -> AsyncIterator[str
 async def clock_of_the_machine_jumps_ahead(world: World, rng: Random) -> AsyncIterator[str]:
     # no node contradicts: they have made the same step, and are no witnesses
     by = rng.choice(_FAR_S)
-    with _off(world, by), world.expecting("clock_doubted", None, within=10):
+    with _off(world, by), world.expecting("clock_doubted", None, within=10, once=True):
         yield f"all processes, by {by / 3600:g} h"
 
 
 @fault_that_needs(_no_clock)
 async def clock_of_the_machine_steps_back(world: World, rng: Random) -> AsyncIterator[str]:
     by = rng.choice(_FAR_S)
-    with _off(world, -by), world.expecting("clock_doubted", None, within=10):
+    with _off(world, -by), world.expecting("clock_doubted", None, within=10, once=True):
         yield f"all processes, by {by / 3600:g} h"
