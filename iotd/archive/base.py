@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from iotd.archive.expected import Columns
-from iotd.log.base import Deletion
+from iotd.log.base import Deletion, Record
 from iotd.model.batch import Batch, Times, Values
 from iotd.model.series import Series
 
@@ -66,7 +65,7 @@ class Partition(Protocol):
     def full(self) -> bool:
         """Whether sources wait."""
 
-    async def read(self, after: int, max_bytes: int, /) -> Sequence[Columns]:
+    async def read(self, after: int, max_bytes: int, /) -> Sequence[Record]:
         """Records beyond a sequence, in order; what is damaged is passed over; empty at the end."""
 
     def next_deletion(self, after: int, /) -> int | None:

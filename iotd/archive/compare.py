@@ -18,13 +18,13 @@ from iotd.archive.state import ArchiveState, Dirty
 from iotd.archive.vanished import OldHours, Vanished, joined
 from iotd.archive.verified import Counts
 from iotd.model.arrays import among
+from iotd.model.buckets import HOUR
+from iotd.model.instants import ENDLESS
 from iotd.model.selection import Selection
 from iotd.model.series import Series
 from iotd.shards.reader import ShardReader
 from iotd.stores.base import Store, Summary, samples_of
 
-HOUR = 3_600_000
-ENDLESS = 2**62
 _WINDOW = 24 * HOUR
 _TURNS = 7
 """So many verifications until the squares of an older day are compared again."""

@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from iotd.archive.base import Catalogue, Partition
-from iotd.archive.expected import Columns, Numbers, late
+from iotd.archive.expected import Numbers, late
 from iotd.archive.state import ArchiveState
+from iotd.log.base import Record
 from iotd.model.batch import Times
 from iotd.model.errors import IotdError
 from iotd.model.series import Series
@@ -91,7 +92,7 @@ class LateScanner:
                     return
                 await self._scan(records)
 
-    async def _scan(self, records: Sequence[Columns]) -> None:
+    async def _scan(self, records: Sequence[Record]) -> None:
         series = np.concatenate([r.series for r in records])
         times = np.concatenate([r.times for r in records])
         if len(series):

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from iotd.archive.base import Catalogue, Log, Partition, Shard
 from iotd.archive.deletions import Deletions
 from iotd.archive.delivery import Delivery
-from iotd.archive.expected import Columns, Expected, clusters
+from iotd.archive.expected import Expected, clusters
 from iotd.archive.flow import Flow
 from iotd.archive.late import GAP_MS, LateScanner
 from iotd.archive.pages import Move, Pages
@@ -30,6 +30,7 @@ from iotd.archive.repair import Readings, Repair
 from iotd.archive.standing import Standing
 from iotd.archive.state import ArchiveState, Dirty, Proven
 from iotd.config import Settings
+from iotd.log.base import Record
 from iotd.log.budget import Budget
 from iotd.model.arrays import concatenated
 from iotd.model.series import Series
@@ -161,9 +162,9 @@ class LocationPass:
 
     # ── what the log has ──
 
-    async def _chunk(self, after: int, target: int) -> tuple[list[Columns], int]:
+    async def _chunk(self, after: int, target: int) -> tuple[list[Record], int]:
         """Records beyond ``after``, and the sequence up to which they are all there are."""
-        records: list[Columns] = []
+        records: list[Record] = []
         count = 0
         while count < CHUNK and after < target:
             some = [r for r in await self._partition.read(after, _READ) if r.sequence <= target]
@@ -177,7 +178,7 @@ class LocationPass:
                     break
         return records, after
 
-    async def _prove(self, work: _Work, records: Sequence[Columns], upto: int) -> None:
+    async def _prove(self, work: _Work, records: Sequence[Record], upto: int) -> None:
         deletions = await self._partition.deletions(self._partition.positions.archived)
         if due := [deletion for deletion in deletions if deletion.sequence <= upto]:
             await self._deletions.carry_out(due, work.epoch)  # what was handed over again is archived after that

@@ -1,8 +1,9 @@
-"""Whether a store has the newest readings that it had acknowledged: one that was set back does not."""
+"""What a store must still have: of what it had acknowledged the newest readings, which one that was set back lacks."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,6 +18,16 @@ _NEAR_MS = 10_000
 _QUESTIONS = 16
 """Series whose newest readings lie near each other are asked for together; so many groups at most, the latest ones. A
 store that was set back lacks these before any other."""
+
+
+async def oldest_kept(store: Store) -> int:
+    """The time (ms) before which a store may have let readings go by itself; 0 where it keeps them for ever.
+
+    Raises:
+        ArchiveError: it can't be asked now.
+    """
+    keeps = await store.keeps()
+    return 0 if keeps is None else round(time.time() * 1000) - keeps
 
 
 async def lacking(store: Store, marks: Mapping[Series, int]) -> set[Series]:

@@ -7,11 +7,10 @@ there; in another run some of it may be missing (see :mod:`iotd.log.keep`). Then
 from __future__ import annotations
 
 import asyncio
-import time
 
 from iotd.archive.base import Log
 from iotd.archive.delivery import Delivery
-from iotd.archive.presence import lacking
+from iotd.archive.presence import lacking, oldest_kept
 from iotd.archive.state import ArchiveState, Proven
 from iotd.model.buckets import HOUR
 from iotd.model.errors import ArchiveError
@@ -90,7 +89,7 @@ class Standing:
         """
         marks = await asyncio.to_thread(self._state.present, self._store.identity, self.location)
         gone = await lacking(self._store, marks)
-        oldest = round(time.time() * 1000) - keeps if gone and (keeps := await self._store.keeps()) else 0
+        oldest = await oldest_kept(self._store) if gone else 0
         return {series: marks[series] for series in gone if marks[series] >= oldest}
 
     async def _set_back(self) -> bool:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from iotd.archive import verified
 from iotd.archive.statefile import StateFile
-from iotd.model.series import Series
+from iotd.model.series import Series, location_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,9 @@ class ArchiveState(StateFile):
         def change(db: sqlite3.Connection) -> None:
             for table in _OF_SERIES:
                 for (key,) in db.execute(f"SELECT DISTINCT key FROM {table}").fetchall():
-                    if _location(key) == location:
-                        kind, type_, _, id_ = key.split(":", 3)
-                        renamed = f"{kind}:{type_}:{name}:{id_}"
-                        db.execute(f"UPDATE OR REPLACE {table} SET key = ? WHERE key = ?", (renamed, key))
+                    if location_of(key) == location:
+                        renamed = replace(Series.from_key(key), location=name)
+                        db.execute(f"UPDATE OR REPLACE {table} SET key = ? WHERE key = ?", (renamed.key, key))
             verified.sweep(db)
             db.execute("DELETE FROM proofs WHERE location = ?", (location,))
             self.epoch += 1
@@ -94,7 +93,7 @@ class ArchiveState(StateFile):
     def watermarks(self, store: str, location: str) -> dict[Series, int]:
         """The watermark (ms) of each series of a location that has one."""
         rows = self.do(lambda db: db.execute("SELECT key, ms FROM watermarks WHERE sink = ?", (store,)).fetchall())
-        return {Series.from_key(key): ms for key, ms in rows if _location(key) == location}
+        return {Series.from_key(key): ms for key, ms in rows if location_of(key) == location}
 
     def move(self, store: str, marks: Mapping[Series, int], epoch: int | None = None) -> None:
         """Moves watermarks forward, never back; durable on return.
@@ -131,7 +130,7 @@ class ArchiveState(StateFile):
                 "SELECT id, key, first, last FROM dirty_ranges WHERE sink = ? ORDER BY key, first", (store,)
             ).fetchall()
         )
-        return [Dirty(id_, Series.from_key(key), *rest) for id_, key, *rest in rows if _location(key) == location]
+        return [Dirty(id_, Series.from_key(key), *rest) for id_, key, *rest in rows if location_of(key) == location]
 
     def cleaned(self, ranges: Iterable[tuple[Dirty, int]], epoch: int) -> None:
         """Ranges were archived again, each up to a time (ms, included); one that changed since stays.
@@ -197,7 +196,7 @@ class ArchiveState(StateFile):
     def present(self, store: str, location: str) -> dict[Series, int]:
         """The watermarks (ms) at which the store must hold a reading, whatever happened."""
         rows = self.do(lambda db: db.execute(verified.PRESENT, (store,)).fetchall())
-        return {Series.from_key(key): ms for key, ms in rows if _location(key) == location}
+        return {Series.from_key(key): ms for key, ms in rows if location_of(key) == location}
 
     def _touched(self, some: Iterable[Series]) -> None:
         self._forgotten += 1
@@ -280,7 +279,3 @@ def _note(db: sqlite3.Connection, store: str, key: str, first: int, last: int) -
         db.execute("DELETE FROM dirty_ranges WHERE sink = ? AND key = ? AND first <= ? AND last >= ?", near)
         first, last = min(first, low), max(last, high)
     db.execute("INSERT INTO dirty_ranges (sink, key, first, last) VALUES (?, ?, ?, ?)", (store, key, first, last))
-
-
-def _location(key: str) -> str:
-    return key.split(":", 3)[2]

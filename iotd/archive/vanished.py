@@ -8,18 +8,18 @@ all of them after the first one and when a person asks.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from iotd.archive.presence import oldest_kept
 from iotd.archive.state import ArchiveState
 from iotd.archive.verified import Counts
 from iotd.model.buckets import HOUR
+from iotd.model.instants import ENDLESS
 from iotd.model.series import Series
 from iotd.stores.base import Store
 
 _MONTH = 30 * 24 * HOUR
-_ENDLESS = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,12 @@ class OldHours:
             ArchiveError: the archive can't be asked, or the state not be read.
         """
         identity = self._store.identity
-        counts = await asyncio.to_thread(self._state.verified, identity, self._location, 0, _ENDLESS)
-        keeps = await self._store.keeps()
-        oldest = 0 if keeps is None else round(time.time() * 1000) - keeps + HOUR
+        counts = await asyncio.to_thread(self._state.verified, identity, self._location, 0, ENDLESS)
+        if oldest := await oldest_kept(self._store):
+            oldest += HOUR  # it goes on letting go while it is asked
         months: dict[int, Counts] = {}
         for series, hours in counts.items():
-            end = begins.get(series, _ENDLESS) // HOUR * HOUR
+            end = begins.get(series, ENDLESS) // HOUR * HOUR
             for hour, count in hours.items():
                 if oldest <= hour < end:
                     months.setdefault(hour // _MONTH, {}).setdefault(series, {})[hour] = count

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iotd.model.buckets import HOUR
-from iotd.model.series import Series
+from iotd.model.series import Series, location_of
 
 Counts = dict[Series, dict[int, int]]
 """By series and start of the hour (ms): readings, more than none."""
@@ -123,7 +123,7 @@ def read(db: sqlite3.Connection, store: str, locations: Iterable[str], first: in
     named = {
         number: Series.from_key(key)
         for number, key in db.execute("SELECT id, key FROM verified_series WHERE sink = ?", (store,))
-        if key.split(":", 3)[2] in wanted
+        if location_of(key) in wanted
     }
     found: Counts = {}
     for number, series in named.items():

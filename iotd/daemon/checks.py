@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-
-import numpy as np
 
 from iotd.daemon.runtime import Runtime
-from iotd.log.base import Deletion, Record
-from iotd.log.deletions import standing
+from iotd.log.base import Record
+from iotd.log.deletions import without
 from iotd.log.positions import Pin
+from iotd.model.arrays import columns_of
 from iotd.model.batch import Batch
 from iotd.model.errors import ShardUnavailable
 from iotd.shards.audit import Audit, audit
@@ -66,7 +64,8 @@ class Checks:
         reader = location.reader()
         try:
             deletions = [one for one in await location.partition.deletions(begin) if one.sequence <= upto]
-            return await audit(reader, _joined(name, records, deletions), self._runtime.catalogue.series)
+            left = columns_of([without(record, deletions) for record in records])
+            return await audit(reader, Batch(name, *left), self._runtime.catalogue.series)
         finally:
             await reader.close()
             self._release(name)
@@ -74,18 +73,3 @@ class Checks:
     def _release(self, name: str) -> None:
         if (pin := self._pins.pop(name, None)) is not None:
             pin.release()
-
-
-def _joined(location: str, records: list[Record], deletions: Sequence[Deletion]) -> Batch:
-    """The readings of the records that were not deleted."""
-    pieces = []
-    for one in records:
-        stands = standing(deletions, one.sequence, one.series, one.times)
-        of = slice(None) if stands is None else stands
-        pieces.append((one.series[of], one.times[of], one.values[of]))
-    return Batch(
-        location,
-        np.concatenate([series for series, _, _ in pieces]) if pieces else np.empty(0, np.int32),
-        np.concatenate([times for _, times, _ in pieces]) if pieces else np.empty(0, np.int64),
-        np.concatenate([values for _, _, values in pieces]) if pieces else np.empty(0, np.float64),
-    )

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from iotd.log.base import Append, Log
+from iotd.model.arrays import columns_of
 from iotd.model.batch import Batch
 
 _MANY = 2_048
@@ -160,12 +161,7 @@ class Accumulator:
 def _joined(batches: list[Batch]) -> Batch:
     if len(batches) == 1:
         return batches[0]
-    return Batch(
-        batches[0].location,
-        np.concatenate([b.series for b in batches]),
-        np.concatenate([b.times for b in batches]),
-        np.concatenate([b.values for b in batches]),
-    )
+    return Batch(batches[0].location, *columns_of(batches))
 
 
 def _settle(waiters: list[asyncio.Future[None]], committed: asyncio.Future[Any]) -> None:

@@ -8,7 +8,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from iotd.model.batch import Numbers, Times
 from iotd.model.errors import StateError, StateUnwritable
 from iotd.model.series import Series
+from iotd.ops.database import reading_only
 from iotd.ops.loggers import get_logger
 
 log = get_logger(__name__)
@@ -43,7 +43,7 @@ def catalogued(path: Path) -> list[Series] | None:
     if not path.exists():
         return None
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as db:
+        with reading_only(path) as db:
             rows = db.execute("SELECT type, location, sensor_id, unit FROM series ORDER BY number").fetchall()
     except sqlite3.Error:
         return None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.log.base import Deletion
+from iotd.log.base import Deletion, Record
 from iotd.model.arrays import among
 from iotd.model.batch import Numbers, Times
 
@@ -30,3 +30,11 @@ def standing(deletions: Sequence[Deletion], sequence: int, series: Numbers, time
             if gone.any():
                 stands = ~gone if stands is None else stands & ~gone
     return stands
+
+
+def without(record: Record, deletions: Sequence[Deletion]) -> Record:
+    """A record's readings that no deletion behind it concerns."""
+    stands = standing(deletions, record.sequence, record.series, record.times)
+    if stands is None:
+        return record
+    return Record(record.sequence, record.series[stands], record.times[stands], record.values[stands])

@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.model.batch import Times, Values
+from iotd.model.batch import Numbers, Times, Values
 
 T = TypeVar("T", np.int32, np.int64, np.float64)
+
+
+class _Columns(Protocol):
+    """Readings of several series: columns of one length, as batches and records have them."""
+
+    @property
+    def series(self) -> Numbers: ...
+    @property
+    def times(self) -> Times: ...
+    @property
+    def values(self) -> Values: ...
+
+
+def columns_of(pieces: Sequence[_Columns]) -> tuple[Numbers, Times, Values]:
+    """Series, times and values of readings that came in pieces, in their order, each of shape (n,). A single piece is
+    not copied."""
+    if not pieces:
+        return np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float64)
+    if len(pieces) == 1:
+        return pieces[0].series, pieces[0].times, pieces[0].values
+    return (
+        np.concatenate([piece.series for piece in pieces]),
+        np.concatenate([piece.times for piece in pieces]),
+        np.concatenate([piece.values for piece in pieces]),
+    )
 
 
 def concatenated(pieces: Sequence[tuple[Times, Values]]) -> tuple[Times, Values]:

@@ -1,8 +1,11 @@
-"""Times in log lines."""
+"""Times, ms since the epoch: in log lines, and the one after all others."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+
+ENDLESS = 2**62
+"""A time after all readings, ms."""
 
 
 def iso(ms: int) -> str:

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +22,18 @@ next transactions see at this moment.
 
 _WAL_LIMIT = 16 << 20
 """Bytes: a longer write-ahead log is cut to this when it has been copied into the file."""
+
+
+def reading_only(path: Path, timeout: float = 5) -> closing[sqlite3.Connection]:
+    """A connection that changes nothing, to a file that somebody else may be writing; for a with statement. Blocking.
+
+    Args:
+        timeout: seconds to wait for whoever writes.
+
+    Raises:
+        sqlite3.Error: it can't be opened.
+    """
+    return closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout))
 
 
 class Database:

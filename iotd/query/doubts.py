@@ -13,10 +13,9 @@ machine. The next verification finds them.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 
-from iotd.archive.presence import lacking
+from iotd.archive.presence import lacking, oldest_kept
 from iotd.archive.verified import Counts
 from iotd.model.buckets import HOUR, Run
 from iotd.model.selection import Selection
@@ -95,7 +94,7 @@ class Doubts:
         """Asks for the readings at these watermarks (ms), unless it was done before."""
         new = {series: ms for series, ms in newest.items() if series not in self._asked}
         gone = await lacking(self._archive, new)
-        oldest = await self._oldest() if gone else 0
+        oldest = await oldest_kept(self._archive) if gone else 0
         self._set_back |= {series for series in gone if new[series] >= oldest}
         self._asked |= new.keys()
 
@@ -114,16 +113,11 @@ class Doubts:
             for hour, wanted in its.items():
                 if held.get(hour, 0) >= wanted:
                     continue
-                oldest = await self._oldest() if oldest is None else oldest
+                oldest = await oldest_kept(self._archive) if oldest is None else oldest
                 if hour >= oldest:
                     found.setdefault(series, []).append(Range(hour, hour + HOUR - 1))
                     self._short.setdefault(series.location, []).append((hour, held.get(hour, 0), wanted))
         return found
-
-    async def _oldest(self) -> int:
-        """The time (ms) before which the archive may let readings go by itself."""
-        keeps = await self._archive.keeps()
-        return 0 if keeps is None else round(time.time() * 1000) - keeps
 
 
 def _between(hours: Mapping[int, int], first: int, last: int) -> list[Range]:

@@ -26,11 +26,9 @@ import numpy as np
 
 from iotd.model.arrays import concatenated
 from iotd.model.batch import Times, Values
+from iotd.model.instants import ENDLESS
 
 Source = Literal["archive", "shard", "both"]
-
-ENDLESS = 2**62
-"""A time after all readings, ms."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from iotd.archive import verified
 from iotd.model.series import Series
+from iotd.ops.database import reading_only
 from iotd.query.join import Known, Range, joined
 
 Verified = Callable[[Iterable[str], int, int], verified.Counts]
@@ -61,7 +62,7 @@ def read_marks(state: Path, archive: str) -> Marks | None:
     found = Marks()
     elsewhere: str | None = None
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)) as db:
+        with reading_only(path) as db:
             db.execute("BEGIN")  # marks and dirty ranges of one moment
             found.marks.update(db.execute("SELECT key, ms FROM watermarks WHERE sink = ?", (archive,)))
             query = "SELECT key, first, last FROM dirty_ranges WHERE sink = ?"
@@ -83,7 +84,7 @@ def read_marks(state: Path, archive: str) -> Marks | None:
 
     def counts(locations: Iterable[str], first: int, last: int) -> verified.Counts:
         try:
-            with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)) as db:
+            with reading_only(path) as db:
                 return verified.read(db, archive, locations, first, last)
         except sqlite3.Error:
             return {}  # of another version, or damaged: nothing is known to be verified

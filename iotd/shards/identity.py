@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from iotd.model.errors import ShardForeign, ShardUnavailable
+from iotd.model.series import location_of
 from iotd.shards.connection import Connection, shard_error
 
 IDENTITY_KEY = "iotd:shard"
@@ -168,7 +169,7 @@ async def _locations(connection: Connection) -> AsyncIterator[str]:
     while True:
         cursor, keys = await connection.call("SCAN", cursor, "MATCH", "sensor:*:*:*", "COUNT", _SCAN)
         for key in keys:
-            yield unquote(key.decode(errors="replace").split(":", 3)[2])
+            yield unquote(location_of(key.decode(errors="replace")))
         if cursor == b"0":
             return
 

@@ -14,8 +14,8 @@ from prometheus_client import Histogram
 
 from iotd.config.tree import Tree
 from iotd.config.values import Address
-from iotd.log.base import Deletion, Partition, Record
-from iotd.model.arrays import distinct
+from iotd.log.base import Deletion, Partition
+from iotd.model.arrays import columns_of, distinct
 from iotd.model.batch import Numbers, Times, Values
 from iotd.model.errors import ShardUnavailable
 from iotd.ops.histogram import write_latency
@@ -185,7 +185,7 @@ class Session:
                     continue
                 records = list(takewhile(lambda record: record.deletion is None, records))
             upto = records[-1].sequence if records else end  # what lies up to there can't be read
-            series, times, values = _columns(records)
+            series, times, values = columns_of(records)
             for first in range(0, max(1, len(times)), READINGS):
                 part = slice(first, first + READINGS)
                 last = first + READINGS >= len(times)
@@ -219,7 +219,7 @@ class Session:
             first=deletion.first,
             last=deletion.last,
         )
-        self._acknowledged(self._pack(*_columns([]), deletion.sequence))
+        self._acknowledged(self._pack(*columns_of([]), deletion.sequence))
 
     async def _make(self, numbers: list[int], after: int) -> None:
         async with self._side_turn:
@@ -290,15 +290,3 @@ class Session:
         async with self._side_turn:
             await self._made.make(self._side, list(taken))
         return [number for number in taken if number not in self._made.taken]
-
-
-def _columns(records: list[Record]) -> tuple[Numbers, Times, Values]:
-    if len(records) == 1:
-        return records[0].series, records[0].times, records[0].values
-    if not records:
-        return np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.float64)
-    return (
-        np.concatenate([record.series for record in records]),
-        np.concatenate([record.times for record in records]),
-        np.concatenate([record.values for record in records]),
-    )

@@ -15,12 +15,11 @@ import numpy as np
 from iotd.model.aggregate import Aggregation, combine, needs
 from iotd.model.arrays import among, concatenated
 from iotd.model.buckets import HOUR, Run
+from iotd.model.instants import ENDLESS
 from iotd.model.selection import Selection
 from iotd.model.series import Series
 from iotd.stores.base import Found, Store, Summary
 from iotd.stores.points import Points
-
-_ENDLESS = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +147,8 @@ class RenamedStore:
 
     def _names(self, location: str, first: int, last: int) -> Iterator[tuple[str, int, int]]:
         """The names of a location within a range, each with its part of it, the oldest first."""
-        begin = -_ENDLESS
-        for former in (*self._formers.get(location, ()), Former(location, _ENDLESS)):
+        begin = -ENDLESS
+        for former in (*self._formers.get(location, ()), Former(location, ENDLESS)):
             low, high = max(first, begin), min(last, former.until)
             if low <= high:
                 yield former.name, low, high

@@ -18,7 +18,7 @@ from iotd.model.series import Series
 from iotd.ops.control import request
 from tests.conftest import FreshSystem
 from tests.servers.archives import embedded_rows
-from tests.servers.daemon import Daemon, iotd, running_daemon
+from tests.servers.daemon import iotd, running_daemon
 from tests.servers.system import System, make_settings, until
 
 HOUR = 3_600_000
@@ -105,16 +105,6 @@ async def archive_away(settings: Settings) -> AsyncIterator[None]:
             db.execute("ROLLBACK")
 
 
-async def event(daemon: Daemon, name: str) -> dict[str, Any]:
-    """The first line of the log with this event, once it is there."""
-
-    async def said() -> bool:
-        return bool(daemon.events(name))
-
-    await until(said, 30, f"{name} is logged")
-    return daemon.events(name)[0]
-
-
 async def test_it_says_what_it_deletes_and_nothing_else_is_gone(fresh_system: FreshSystem, meters: Meters) -> None:
     system = fresh_system(**tables(meters))
     meters.write()
@@ -132,7 +122,7 @@ async def test_it_says_what_it_deletes_and_nothing_else_is_gone(fresh_system: Fr
         meters.deleted(NORTH, 100, 200)
         assert await holds(system, meters.wanted)
         assert await holds(system, meters.wanted, "redis-salon-replica")
-        line = await event(daemon, "readings_deleted")
+        line = await daemon.logs("readings_deleted")
         assert (line["series"], line["readings"], line["uid"], line["shard"]) == (
             [NORTH.key],
             100,
@@ -248,7 +238,7 @@ async def test_a_daemon_killed_in_the_midst_goes_on(fresh_system: FreshSystem, m
             else:
                 asked = ("delete", "salon", "temperature", "north", *meters.range(100, 200), "--yes")
                 command = asyncio.create_task(iotd(*asked, config=system.config, limit=120))
-                await event(daemon, "shard_deleted")
+                await daemon.logs("shard_deleted")
             daemon.process.kill()
             await daemon.ended()
             assert bool(daemon.events("shard_deleted")) == (killed == "in the shard")

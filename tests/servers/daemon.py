@@ -111,6 +111,15 @@ class Daemon:
         """The lines of its log with this event."""
         return [line for line in self.lines() if line["event"] == name]
 
+    async def logs(self, name: str, *, limit: float = 30) -> dict[str, Any]:
+        """The first line of its log with this event, once there is one."""
+
+        async def there() -> bool:
+            return bool(self.events(name))
+
+        await until(there, limit, f"{name} is logged")
+        return self.events(name)[0]
+
     async def ended(self, limit: float = 20) -> int:
         """Waits until it has ended, and returns its exit code."""
 

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from iotd.archive.expected import Expected, clusters, found, late
-from iotd.log.base import Deletion
+from iotd.log.base import Deletion, Record
 
 READINGS = st.lists(
     st.tuples(st.integers(0, 5), st.integers(0, 30), st.floats(-1e6, 1e6, allow_nan=False)), max_size=60
 )
 
 
-@dataclass(frozen=True)
-class Columns:
-    sequence: int
-    series: np.ndarray
-    times: np.ndarray
-    values: np.ndarray
-
-
-def columns(readings: list[tuple[int, int, float]], sequence: int = 0) -> Columns:
-    return Columns(
+def columns(readings: list[tuple[int, int, float]], sequence: int = 0) -> Record:
+    return Record(
         sequence,
         np.array([s for s, _, _ in readings], np.int32),
         np.array([t for _, t, _ in readings], np.int64),

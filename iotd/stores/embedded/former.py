@@ -10,10 +10,10 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 from iotd.model.errors import ArchiveUnavailable
+from iotd.ops.database import reading_only
 from iotd.ops.loggers import get_logger
 from iotd.stores.embedded import takeover
 from iotd.stores.embedded.takeover import TakenOver
@@ -87,7 +87,7 @@ def _is_former(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as db:
+        with reading_only(path, timeout=10) as db:
             tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.Error:
         return False  # whoever opens it says why
