@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 IOTD   := $(BIN)/iotd
 
-.PHONY: up down run test check chaos bench soak influxd clean help
+.PHONY: up down run test check chaos bench soak influxd clients clean help
 
 up: $(VENV)/.runs   ## start the servers, load seven days of history, run the daemon in the foreground
 	@$(IOTD) up
@@ -32,7 +32,7 @@ soak: MINUTES = 20
 soak: $(VENV)/.develops ## HOURS=168 simulated ones in MINUTES=20, with reloads and faults, and whether anything grows
 	$(BIN)/python -m tests.soak --hours $(HOURS) --minutes $(MINUTES) $(ARGS)
 
-bench: $(VENV)/.develops influxd ## measure beside the peers and the limits (ARGS="ingest-1 --rounds 3")
+bench: $(VENV)/.develops influxd clients ## measure beside the peers and the limits (ARGS="ingest-1 --rounds 3")
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 	$(BIN)/python -m tests.benchmarks.failover
 	$(BIN)/python -m tests.benchmarks.scrape
@@ -40,9 +40,13 @@ bench: $(VENV)/.develops influxd ## measure beside the peers and the limits (ARG
 	$(BIN)/python -m tests.benchmarks.rest
 	$(BIN)/python -m tests.benchmarks.sustained
 	$(BIN)/python -m tests.benchmarks.outage
+	$(BIN)/python -m tests.benchmarks.telegraf
 
 influxd:            ## build a real influxd into the user's cache (go, cargo, clang, pkg-config; minutes, once)
 	@bash tests/servers/influxd/build.sh
+
+clients:            ## build Telegraf, Home Assistant and the clients of InfluxDB into the user's cache (go, node, npm; once)
+	@for name in telegraf homeassistant influxclients; do bash tests/servers/$$name/build.sh || exit; done
 
 .PHONY: influxd-if-possible
 influxd-if-possible:

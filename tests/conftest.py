@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import hypothesis
 import pytest
 
-from iotd.config.tree import Stack as StackSettings
+from iotd.config.sections.servers import Stack as StackSettings
 from iotd.model.errors import StackError
 from iotd.stack.binaries import RedisBinaries, find_redis
 from tests.servers.images import Images, make_images
@@ -61,7 +61,7 @@ def system(redis_binaries: RedisBinaries, tmp_path_factory: pytest.TempPathFacto
 class FreshSystem(Protocol):
     """Makes a system of a test's own."""
 
-    def __call__(self, locations: Sequence[str] = ("salon",), **overrides: Any) -> System: ...
+    def __call__(self, locations: Sequence[str] | Mapping[str, Any] = ("salon",), **overrides: Any) -> System: ...
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def fresh_system(redis_binaries: RedisBinaries, tmp_path: Path) -> Iterator[Fres
     """A factory of private systems, for tests that stop, kill or reconfigure servers; all are gone afterwards."""
     with ExitStack() as running:
 
-        def make(locations: Sequence[str] = ("salon",), **overrides: Any) -> System:
+        def make(locations: Sequence[str] | Mapping[str, Any] = ("salon",), **overrides: Any) -> System:
             first = running.enter_context(port_block())
             overrides["stack"] = {"redis_dir": redis_binaries.server.parent, **overrides.get("stack", {})}
             system = start_system(make_settings(tmp_path / f"system-{first}", first, locations, **overrides))
@@ -125,7 +125,7 @@ def docker_system(images: Images, tmp_path: Path) -> Iterator[FreshSystem]:
     """Like :func:`fresh_system`, in containers; starting takes seconds."""
     with ExitStack() as running:
 
-        def make(locations: Sequence[str] = ("salon",), **overrides: Any) -> System:
+        def make(locations: Sequence[str] | Mapping[str, Any] = ("salon",), **overrides: Any) -> System:
             first = running.enter_context(port_block())
             base = in_containers(images, first)
             given = overrides.pop("stack", {})

@@ -164,20 +164,31 @@ class Comparer:
                 if series in marks:
                     begins[series] = min(begins[series], max(first, wanted[series]))
         bounds = _Bounds(marks, begins, wanted, ends)
-        newest = max(marks.values(), default=0)
-        # series that go on together end together; one that stopped earlier is compared to its last whole hour
-        last = min((mark for mark in marks.values() if mark > newest - HOUR), default=-1)
+        last = max(marks.values(), default=-1)
         found = _Found()
         for begin in range(min(begins.values(), default=0) // HOUR * HOUR, last + 1, _WINDOW):
             squares = thorough or begin + _WINDOW > last or (begin // _WINDOW + self._turns) % _TURNS == 0
             await self._window(begin, min(begin + _WINDOW - 1, last), bounds, found, deep=deep, squares=squares)
         gone = await self._old.look({series: its[0] for series, its in ends.items()}, whole=thorough)
         dirty += await self._dirty()
+        gaps = await self._still([gap for gap in found.gaps if gap.surplus or not _known(gap, dirty)], wanted)
         # what only the archive has does not come back by archiving again
         deleted += [*await self._deletions.pending(), *self._deletions.done[begun:]]
-        left = [gap for gap in found.gaps if not _deleted(gap, deleted) and (gap.surplus or not _known(gap, dirty))]
+        left = [gap for gap in gaps if not _deleted(gap, deleted)]
         gone = [one for one in found.gone + gone if not any(d.concerns(*_hour(one)) for d in deleted)]
         return Comparison(found.compared, left, vanished=joined(gone))
+
+    async def _still(self, gaps: Sequence[Gap], wanted: Mapping[Series, int]) -> list[Gap]:
+        """Those that are there when they are looked at again: a late reading may have come between the archive's answer
+        and the shard's, and have been archived before the comparison came to its end."""
+        again = []
+        for gap in gaps:
+            series = Series.from_key(gap.sensor)
+            _, found = await self._each(series, gap.first, gap.last, wanted[series])
+            if found is not None:
+                again.append(found)
+        dirty = await self._dirty() if again else []
+        return [gap for gap in again if gap.surplus or not _known(gap, dirty)]
 
     async def _window(self, begin: int, end: int, bounds: _Bounds, found: _Found, *, deep: bool, squares: bool) -> None:
         """Compares a day or less of all series, and notes what is alike."""
@@ -191,14 +202,15 @@ class Comparer:
             if first > end or mark < begin:
                 continue
             oldest = bounds.ends[series][0] if series in bounds.ends else mark + 1
-            here = await self._summaries(series, begin, end, squares) if series in bounds.ends else {}
+            upto = min(end, mark)
+            here = await self._summaries(series, begin, upto, squares) if series in bounds.ends else {}
             there = {summary.hour: summary for summary in archived.get(series, [])}
-            hours = here.keys() | (range(begin, end + 1, HOUR) if deep and self._restorer.back_ms else there.keys())
+            hours = here.keys() | (range(begin, upto + 1, HOUR) if deep and self._restorer.back_ms else there.keys())
             # whole hours alone are noted
-            known = {hour: 0 for hour in verified.get(series, ()) if first <= hour <= min(end, mark) - HOUR + 1}
+            known = {hour: 0 for hour in verified.get(series, ()) if first <= hour <= upto - HOUR + 1}
             for hour in sorted(hours):
-                stop = min(hour + HOUR - 1, end)
-                if stop > mark or stop < first:
+                stop = min(hour + HOUR - 1, upto)
+                if not max(hour, first) <= stop:  # what was archived meanwhile is the next comparison's
                     continue
                 found.compared += here[hour].count if hour in here else 0
                 gap = None

@@ -19,6 +19,7 @@ from iotd.archive.state import ArchiveState
 from iotd.log.base import Record
 from iotd.model.batch import Times
 from iotd.model.errors import IotdError
+from iotd.model.instants import NEVER
 from iotd.model.series import Series
 from iotd.ops.loggers import get_logger
 from iotd.ops.outage import Outage
@@ -114,7 +115,7 @@ class LateScanner:
 
     def _reach(self, number: int) -> None:
         if number >= len(self._newest):
-            grown = np.full(max(64, 2 * number), -(2**62), np.int64)
+            grown = np.full(max(64, 2 * number), NEVER, np.int64)
             grown[: len(self._newest)] = self._newest
             self._newest = grown
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +12,6 @@ from iotd.archive import verified
 from iotd.model.errors import ArchiveUnavailable, StateError
 from iotd.ops.database import Database
 from iotd.ops.loggers import get_logger
-from iotd.ops.systemerrors import said
 
 T = TypeVar("T")
 
@@ -147,13 +145,7 @@ class StateFile:
 
     def _begin_anew(self, reason: str) -> None:
         self.epoch += 1
-        aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns() // 1_000_000}")
-        try:
-            for suffix in ("-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-            self.path.replace(aside)
-        except OSError as e:
-            raise ArchiveUnavailable(f"{reason}, and can't be moved aside ({said(e)})") from None
+        aside = self._db.set_aside()
         log.error(
             "watermarks_damaged",
             path=str(self.path),

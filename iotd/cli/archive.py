@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from iotd.cli.output import bad, console, good, output_option, print_json, table
+from iotd.cli.output import bad, console, good, output_option, plain, print_json, table
 from iotd.config import load
 from iotd.config.values import format_duration
+from iotd.model.wording import many
 from iotd.ops.control import request
 
 
@@ -112,9 +113,10 @@ def _verify(ctx: click.Context, *, deep: bool, repair: bool, output: str) -> Non
         for comparison in said.values():
             for gap in comparison["gaps"]:
                 differ = f", {gap['differing']} with another value" if gap["differing"] else ""
-                out.print(f"{gap['sensor']}, from {_local(gap['first'])}: {gap['archived']} of {gap['held']}{differ}")
+                what = f"{plain(gap['sensor'])}, from {_local(gap['first'])}"
+                out.print(f"{what}: {gap['archived']} of {gap['held']}{differ}")
             for one in comparison["vanished"]:
-                gone = bad(f"{one['count']:,} readings of {one['sensor']} have vanished")
+                gone = bad(f"{many(one['count'], 'reading')} of {one['sensor']} vanished")
                 out.print(f"{gone} from shard and archive, between {_local(one['first'])} and {_local(one['last'])}")
         if not repair and any(comparison["gaps"] for comparison in said.values()):
             out.print("`iotd archive repair` archives these again")
@@ -127,7 +129,7 @@ def _show(said: Any) -> None:
     if said["store"] is None:
         out.print("there is no archive: archive.store is none")
         return
-    out.print(f"{said['store']}: {said['archived']:,} readings since the daemon's start")
+    out.print(f"{said['store']}: {many(said['archived'], 'reading')} since the daemon's start")
     if said["trouble"]:
         out.print(bad(said["trouble"]) + "; the log keeps the readings meanwhile, nothing is lost")
     if said["rejected"]:
@@ -148,15 +150,15 @@ def _show(said: Any) -> None:
         out.print("whether it still has what it acknowledged can't be asked at present")
     locations = said["locations"].values()
     if unverified := next((one["unverified"] for one in locations if one["unverified"]), None):
-        out.print(f"not verified at present: {unverified}")
+        out.print(f"not verified at present: {plain(unverified)}")
     for location, one in said["locations"].items():
         if one["trouble"] and one["left_ms"] is not None:
-            left = _duration(one["left_ms"])
-            out.print(f"{location}: {one['waiting']:,} readings wait; the shard drops the first of them in {left}")
+            waiting, left = many(one["waiting"], "reading"), _duration(one["left_ms"])
+            out.print(f"{location}: waiting: {waiting}; the shard drops the first of them in {left}")
         for loss in one["lost"]:
-            gone = bad(f"{loss['count']:,} readings of {loss['sensor']} are lost")
+            gone = bad(f"lost: {many(loss['count'], 'reading')} of {loss['sensor']}")
             out.print(
-                f"{gone}: from {_local(loss['first'])} until before {_local(loss['until'])}, dropped by retention"
+                f"{gone}, from {_local(loss['first'])} until before {_local(loss['until'])}, dropped by retention"
             )
 
 

@@ -24,6 +24,20 @@ def units(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
     return [CompletionItem(name) for name in known_units(ctx) if name.startswith(incomplete)]
 
 
+def measured_types(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return _of_settings(ctx, incomplete, _measured)
+
+
+def sensors(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The ids of the sensors that were seen, as the state directory has them."""
+    from iotd.intake.catalogue import catalogued  # noqa: PLC0415  # brings numpy
+
+    def seen(settings: Settings) -> Iterable[str]:
+        return dict.fromkeys(one.sensor_id for one in catalogued(settings.state / "catalogue.sqlite") or ())
+
+    return _of_settings(ctx, incomplete, seen)
+
+
 def known_types(ctx: click.Context) -> list[str]:
     """The sensor types of the table and the configuration; none where the configuration is wrong."""
     return _names(ctx, lambda settings: settings.known_types)
@@ -41,9 +55,13 @@ def nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 
 def aggregations(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from iotd.model.aggregate import AGGREGATIONS  # noqa: PLC0415  # brings numpy
+    from iotd.model.aggregate import ASKED  # noqa: PLC0415  # brings numpy
 
-    return [CompletionItem(name) for name in AGGREGATIONS if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in ASKED if name.startswith(incomplete)]
+
+
+def _measured(settings: Settings) -> list[str]:
+    return [name for name, row in settings.known_types.items() if row.kind != "state"]
 
 
 def _of_settings(

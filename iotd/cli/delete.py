@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import click
 from iotd.cli import complete
 from iotd.cli.output import output_option, print_json, print_table
 from iotd.model.errors import UsageError
+from iotd.model.wording import many
 
 if TYPE_CHECKING:
     from iotd.config import Settings
@@ -54,8 +56,8 @@ def delete(
     """Delete the readings of a TYPE (or all) in a LOCATION, of one sensor or all, for good.
 
     It says what will be deleted, and asks. The daemon, which must run, records it in the log; shard and archive follow,
-    also after a failure or a restart. What is handed over for the same time afterwards stays. Names and times are
-    written as for `iotd query`.
+    also after a failure or a restart. What is handed over for the same time afterwards stays. Hourly summaries that
+    were imported go too, those of every hour that the range touches. Names and times are written as for `iotd query`.
 
     Exits with 1 when there is nothing to be deleted, or when it is recorded and not done everywhere yet: it goes on by
     itself.
@@ -64,6 +66,7 @@ def delete(
     iotd delete salon temperature north --start "2026-11-24 18:00" --end "2026-11-24 18:30"
     """
     from iotd.config import load  # noqa: PLC0415
+    from iotd.intake.summaries import Summaries  # noqa: PLC0415
     from iotd.model.series import natural  # noqa: PLC0415
     from iotd.ops.control import request  # noqa: PLC0415  # brings aiohttp: not for --help
     from iotd.query.times import parse_range, show  # noqa: PLC0415
@@ -81,12 +84,14 @@ def delete(
     found = asyncio.run(_count(ctx.obj, what, first, stop))
     counts = {series.key: round(float(values.sum())) for series, (_, values) in found.by_sensor().items()}
     total = sum(counts.values())
-    for problem in found.problems:
+    hours = Summaries(settings.state, settings.known_types).count(what, first, stop - 1)
+    for problem in replace(found, notes=()).problems:
         click.echo(f"iotd: {problem}", err=True)
-    if not total and found.complete:
+    if not total and not hours and found.complete:
         click.echo(f"iotd: {location} has no readings of {sensor_type} from {show(first)} to {show(stop)}", err=True)
         ctx.exit(_EXIT_INCOMPLETE)
-    about = f"{total:,} readings" if found.complete else f"at least {total:,} readings"
+    about = many(total, "reading") if found.complete else f"at least {many(total, 'reading')}"
+    about += f" and {hours:,} imported hourly summaries" if hours else ""
     if output != "json":
         rows = [(key, f"{counts[key]:,}") for key in sorted(counts, key=natural)]
         print_table(("series", "readings"), rows)
@@ -108,7 +113,7 @@ def delete(
     click.echo("recorded in the log", err=True)
     how = asyncio.run(_watched(settings.state, name, recorded["sequence"]))
     if output == "json":
-        counted = {"readings": total, "complete": found.complete}
+        counted = {"readings": total, "summaries": hours, "complete": found.complete}
         print_json({"location": name, "start": first, "end": stop, **recorded, **counted, **how})
     if how["waits_for"] is not None:
         click.echo(f"iotd: not done everywhere yet; it waits for {how['waits_for']}, and goes on by itself", err=True)
@@ -116,11 +121,13 @@ def delete(
 
 
 def _selected(settings: Settings, location: str, sensor_type: str, sensor_id: str | None) -> Selection:
+    from iotd.intake.catalogue import catalogued  # noqa: PLC0415
     from iotd.query.names import ALL, select  # noqa: PLC0415
 
     if location.strip().lower() in ALL:
         raise UsageError("name one location: readings of all of them are not deleted at once")
-    what = select(settings, location=location, sensor_type=sensor_type, sensor_ids=sensor_id)
+    seen = catalogued(settings.state / "catalogue.sqlite") or []  # a type that the table no longer has too
+    what = select(settings, location=location, sensor_type=sensor_type, sensor_ids=sensor_id, seen=seen)
     (name,) = what.locations
     if name in settings.retired:
         raise UsageError(f"{name} is retired, and no daemon writes it: put it back into locations first")

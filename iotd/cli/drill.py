@@ -14,8 +14,8 @@ import click
 from iotd.cli import complete
 from iotd.cli.output import output_option, print_json
 from iotd.config import Settings, load
+from iotd.config.sections.operation import Logging
 from iotd.config.topology import Shard, topology
-from iotd.config.tree import Logging
 from iotd.model.errors import IotdError, StackError
 from iotd.ops.control import NoDaemon, request
 from iotd.ops.logging import logging_to

@@ -23,6 +23,10 @@ def history(config: Path | None, days: float | None, output: str) -> None:
     Redis keeps what lies within redis.retention; the archive keeps all of it.
     """
     settings = load(config)
+    if not settings.simulates:
+        raise UsageError(
+            'there are no simulated sensors while another source is configured; simulator.enabled = "on" adds them'
+        )
     days = settings.simulator.history_days if days is None else days
     if days <= 0:
         raise UsageError(f"--days {days:g}: give a number of days above 0")

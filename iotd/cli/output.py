@@ -28,7 +28,7 @@ def print_json(value: Any) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Collection[int] = ()) -> Any:
-    """A rich table; cells may hold markup made by :func:`good` and :func:`bad`, columns ``right`` are numbers."""
+    """A rich table; cells are shown as they are, but for :class:`Marked` ones; columns ``right`` are numbers."""
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
@@ -36,7 +36,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Colle
     for i, name in enumerate(columns):
         made.add_column(name, justify="right" if i in right else "left")
     for row in rows:
-        made.add_row(*("" if cell is None else str(cell) for cell in row))
+        made.add_row(*map(_cell, row))
     return made
 
 
@@ -53,22 +53,37 @@ def console(err: bool = False) -> Any:
     return Console(stderr=err, highlight=False, width=None if terminal else 200, soft_wrap=not terminal)
 
 
-def good(text: object) -> str:
+class Marked(str):
+    """Text with rich's markup in it; what else is in it has gone through :func:`plain`."""
+
+    __slots__ = ()
+
+
+def good(text: object) -> Marked:
     """The text in the colour of what is well."""
-    return f"[green]{_escaped(text)}[/green]"
+    return Marked(f"[green]{plain(text)}[/green]")
 
 
-def bad(text: object) -> str:
+def bad(text: object) -> Marked:
     """The text in the colour of what is wrong."""
-    return f"[red]{_escaped(text)}[/red]"
+    return Marked(f"[red]{plain(text)}[/red]")
 
 
-def doubtful(text: object) -> str:
+def doubtful(text: object) -> Marked:
     """The text in the colour of what somebody should look at."""
-    return f"[yellow]{_escaped(text)}[/yellow]"
+    return Marked(f"[yellow]{plain(text)}[/yellow]")
 
 
-def _escaped(text: object) -> str:
+def plain(text: object) -> str:
+    """The text as it is, whatever is in it: ids and payloads are anybody's."""
     from rich.markup import escape  # noqa: PLC0415
 
     return escape(str(text))
+
+
+def _cell(value: object) -> Any:
+    from rich.text import Text  # noqa: PLC0415
+
+    if isinstance(value, Marked):
+        return Text.from_markup(value)
+    return Text("" if value is None else str(value))

@@ -17,8 +17,16 @@ if TYPE_CHECKING:
     from iotd.query.result import Readings
     from iotd.query.system import ShardingSystem
 
-OUTPUTS = ("table", "csv", "json", "parquet", "png", "chart")
-_BY_ENDING = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".png": "png", ".pdf": "png", ".svg": "png"}
+OUTPUTS = ("table", "csv", "json", "line-protocol", "parquet", "png", "chart")
+_BY_ENDING = {
+    ".csv": "csv",
+    ".lp": "line-protocol",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".png": "png",
+    ".pdf": "png",
+    ".svg": "png",
+}
 _POINTS = {"chart": (2_000, 250), "png": (20_000, 1_500)}
 """Of a line with more points than the first, a picture shows averages, at most the second many, and says so."""
 
@@ -39,6 +47,8 @@ def query() -> None:
     Times: -1h, -7d, 18:30, yesterday 18:00, 2026-11-24, 2026-11-24T18:00, seconds since the epoch; in the local zone
     unless they name another. The start is part of the range, the end is not; a day as the end is the whole day.
 
+    Values are calibrated, as `iotd sensors calibrate` said, and the output's head says so; --raw gives what is stored.
+
     Exits with 1 when nothing was found, or when a shard or the archive did not answer, so that readings may be missing.
     """
 
@@ -51,7 +61,7 @@ def _range_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--agg",
             shell_complete=complete.aggregations,
-            help="avg, min, max, sum, count, first, last, range or std.p of each bucket.",
+            help="avg, min, max, sum, count, first, last, range, std.p or (of a counter) increase of each bucket.",
         ),
         click.option("--bucket", help="How long a bucket is: 30s, 1m, 1h, 1d (from midnight)."),
         click.option(
@@ -60,6 +70,7 @@ def _range_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Default: table, or what the ending of --to says.",
         ),
         click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file."),
+        click.option("--raw", is_flag=True, help="What is stored, not calibrated."),
         click.option("--all", "everything", is_flag=True, help="Every row of a long table."),
     )
     for option in reversed(options):
@@ -110,6 +121,44 @@ def unit(ctx: click.Context, /, *, unit: str, **options: Any) -> None:
     _run(ctx, {"unit": unit}, **options)
 
 
+@click.command()
+@click.argument("location", default="all", shell_complete=complete.locations)
+@click.argument("sensor_type", metavar="[TYPE]", default="all", shell_complete=complete.types)
+@click.option("--start", default="1970-01-01", help="From when on; default: the first reading.")
+@click.option("--end", help="Until when; default: now.")
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "line-protocol", "parquet"]), help="Default: by the ending."
+)
+@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
+@click.pass_context
+def export(
+    ctx: click.Context,
+    /,
+    *,
+    location: str,
+    sensor_type: str,
+    start: str,
+    end: str | None,
+    form: str | None,
+    to: Path | None,
+) -> None:
+    """All readings, hot and archived together, for other programs: CSV, line protocol (times in ms), Parquet.
+
+    The values are those that are stored: calibrations are not applied, so that `iotd import` gives the same again.
+    `iotd query --to FILE` writes calibrated values.
+    Hourly summaries that were imported are no readings, and are left out.
+
+    \b
+    iotd export --to house.parquet
+    iotd export salon temperature --start 2026-01-01 --to salon.lp
+    iotd export --format csv | gzip > house.csv.gz
+    """
+    form = form or (_BY_ENDING.get(to.suffix.lower(), "csv") if to else "csv")
+    asked = {"location": location, "sensor_type": sensor_type}
+    how: dict[str, Any] = {"sensors": (), "agg": None, "bucket": None, "raw": True, "everything": True}
+    _run(ctx, asked, start=start, end=end, output=form, to=to, **how)
+
+
 def _run(
     ctx: click.Context,
     asked: dict[str, str],
@@ -121,6 +170,7 @@ def _run(
     bucket: str | None,
     output: str | None,
     to: Path | None,
+    raw: bool,
     everything: bool,
 ) -> None:
     from iotd.cli.readings import writer  # noqa: PLC0415
@@ -132,9 +182,9 @@ def _run(
 
     async def run() -> Readings:
         async with ShardingSystem.connect(ctx.obj) as system:
-            how: dict[str, Any] = {"agg": agg, "bucket": bucket, "sensor_ids": sensors or None}
+            how: dict[str, Any] = {"agg": agg, "bucket": bucket, "sensor_ids": sensors or None, "raw": raw}
             if agg is None and bucket is None:
-                how |= _for_a_picture(system, output, first, stop)
+                how |= await _for_a_picture(system, output, first, stop, {**asked, "sensor_ids": how["sensor_ids"]})
             ask: Any = system.stream_by_unit_measure if "unit" in asked else system.stream_location_data
             with writer(output, to, everything=everything) as write:
                 chunk: Readings
@@ -142,7 +192,7 @@ def _run(
                     write.chunk(chunk)
                 write.end(chunk)
             if not write.count and chunk.complete:
-                raise NothingFound(await _nothing(system, asked, sensors, chunk))
+                raise NothingFound("; ".join(chunk.notes) or await _nothing(system, asked, sensors, chunk))
             return chunk
 
     last = asyncio.run(run())
@@ -158,14 +208,23 @@ class NothingFound(UsageError):
     exit_code = _EXIT_INCOMPLETE
 
 
-def _for_a_picture(system: ShardingSystem, output: str, first: int, stop: int) -> dict[str, Any]:
-    """More points than a picture can show are averaged by the servers; its title says so."""
+async def _for_a_picture(
+    system: ShardingSystem, output: str, first: int, stop: int, asked: dict[str, Any]
+) -> dict[str, Any]:
+    """More points than a picture can show are averaged by the servers, or the last one shown; its title says so."""
+    from iotd.model.aggregate import fits  # noqa: PLC0415
     from iotd.query.pictures.lines import bucket_for  # noqa: PLC0415
 
-    points = (stop - first) / 1000 / system.settings.sensors.interval.total_seconds()
-    if output not in _POINTS or points <= _POINTS[output][0]:
+    if output not in _POINTS:
         return {}
-    return {"agg": "avg", "bucket": bucket_for(first, stop, _POINTS[output][1]) / 1000}
+    ask = system.query_by_unit_measure if "unit" in asked else system.query_location_data
+    counted = await ask(**asked, start=first / 1000, end=stop / 1000, agg="count", bucket=(stop - first) / 1000)
+    points = {sensor: values.sum() for sensor, (_, values) in counted.by_sensor().items()}
+    if max(points.values(), default=0) <= _POINTS[output][0]:
+        return {}
+    types = system.settings.known_types
+    averaged = any(fits("avg", types.row(sensor.type).kind) for sensor in points)
+    return {"agg": "avg" if averaged else "last", "bucket": bucket_for(first, stop, _POINTS[output][1]) / 1000}
 
 
 async def _nothing(system: ShardingSystem, asked: dict[str, str], sensors: tuple[str, ...], last: Readings) -> str:

@@ -1,4 +1,4 @@
-"""Readings as a query's output: tables and charts for people; CSV, JSON, Parquet and PNG for what comes after."""
+"""Readings as a query's output: tables and charts for people; files and PNG for what comes after."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ import numpy as np
 from iotd.cli.output import console
 from iotd.cli.readingstable import Table
 from iotd.model.errors import UsageError
+from iotd.model.instants import local_zone
 from iotd.query.result import Readings, concatenate
-from iotd.query.times import local_zone, show
+from iotd.query.times import show
 
 
 class Writer(Protocol):
@@ -51,6 +52,8 @@ def writer(output: str, to: Path | None, *, everything: bool) -> Iterator[Writer
             out = files.enter_context(_whole(to))
         if output == "csv":
             yield Csv(out)
+        elif output == "line-protocol":
+            yield LineProtocol(out)
         elif output == "json":
             yield Json(out)
         elif output == "parquet":
@@ -88,13 +91,38 @@ class Csv:
 
     def chunk(self, readings: Readings) -> None:
         self.count += len(readings)
-        heads = [f",{s.location},{s.type},{s.sensor_id},{readings.unit_of(s)}," for s in readings.sensors]
+        heads = [
+            "".join(f",{_cell(text)}" for text in (s.location, s.type, s.sensor_id, readings.unit_of(s))) + ","
+            for s in readings.sensors
+        ]
         times = _iso(readings, self._zone)
         rows = [
             f"{time}{heads[series]}{value!r}\n"
             for time, series, value in zip(times, readings.series.tolist(), readings.values.tolist(), strict=True)
         ]
         self._out.write("".join(rows).encode())
+
+    def end(self, last: Readings) -> None:
+        pass
+
+
+class LineProtocol:
+    """Lines as InfluxDB takes them, times in ms: ``influx write --precision ms``; `iotd import` reads them too."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self.count = 0
+        self._out = out
+
+    def chunk(self, readings: Readings) -> None:
+        from iotd.stores.influxdb.lines import lines  # noqa: PLC0415
+        from iotd.stores.points import Points  # noqa: PLC0415
+
+        self.count += len(readings)
+        for number, sensor in enumerate(readings.sensors):
+            which = readings.series == number
+            if which.any():
+                points = Points.from_arrays(sensor, readings.times[which], readings.values[which])
+                self._out.write(lines([points]) + b"\n")
 
     def end(self, last: Readings) -> None:
         pass
@@ -131,6 +159,7 @@ class Json:
         rest = {
             "count": self.count,
             "complete": last.complete,
+            "calibrated": last.calibrated,
             "problems": last.problems,
             "answers": [
                 {
@@ -222,6 +251,12 @@ class Chart:
         colour = screen.is_terminal and not screen.no_color and not self._plain
         drawn = concatenate(self._chunks).chart(size.columns, min(size.lines - 2, 40), colour=colour)
         self._out.write(f"{drawn}\n".encode())
+
+
+def _cell(text: str) -> str:
+    if not any(sign in text for sign in ',"\r\n'):
+        return text
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _iso(readings: Readings, zone: tzinfo) -> list[str]:

@@ -120,14 +120,15 @@ def _table(
 ) -> Any:
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415
     from rich.table import Table as RichTable  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     made = RichTable(box=SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(names):
-        made.add_column(name, justify="left" if i < left else "right", no_wrap=True)
+        made.add_column(Text(name), justify="left" if i < left else "right", no_wrap=True)
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*map(Text, row))
     if hidden:
         made.add_row("…")
     for row in rest:
-        made.add_row(*row)
+        made.add_row(*map(Text, row))
     return made

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from typing import Any
 
 import click
 
-from iotd.cli.output import bad, console, doubtful, good, output_option, print_json, table
+from iotd.cli.output import Marked, bad, console, doubtful, good, output_option, plain, print_json, table
 from iotd.config import Settings, load
 from iotd.config.topology import topology
 from iotd.ops.control import NoDaemon, SilentDaemon, request
@@ -99,7 +100,7 @@ def _row(shard: ShardStatus, said: Any) -> tuple[object, ...]:
     return (
         shard.location,
         _master(shard),
-        ", ".join(_replicas(shard)),
+        Marked(", ".join(_replicas(shard))),
         _sentinels(shard),
         *_figures(shard),
         _waiting(said) if said else "",
@@ -124,7 +125,7 @@ def _notes(settings: Settings, shards: ShardsStatus, daemon: Any) -> list[str]:
     if not notes and shards.healthy:
         notes = [good("all is well")]
     over = daemon["past"][:_PAST]
-    notes += [f"over since {_clock(one['until'])}: {_text(one)}" for one in over]
+    notes += [f"over since {_clock(one['until'])}: {plain(_text(one))}" for one in over]
     for said in daemon["shards"]:
         if failover := said["last_failover"]:
             why = f": {failover['reason']}" if failover["reason"] else ""
@@ -132,6 +133,11 @@ def _notes(settings: Settings, shards: ShardsStatus, daemon: Any) -> list[str]:
             notes.append(
                 f"{said['location']}: failed over from {failover['source']} to {failover['target']}, {when}{why}"
             )
+    notes += [_held(source, its, daemon["held_limit"]) for source, its in daemon["held"].items() if its["count"]]
+    if daemon["silent_sensors"]:
+        silent = Counter(one["location"] for one in daemon["silent_sensors"])
+        where = ", ".join(f"{count} in {location}" for location, count in silent.items())
+        notes.append(f"silent sensors: {where}; `iotd sensors` shows when each last spoke")
     if settings.retired:
         names = ", ".join(settings.retired)
         notes.append(f"retired: {names}; no longer configured, and can be asked for with `iotd query location NAME`")
@@ -140,9 +146,15 @@ def _notes(settings: Settings, shards: ShardsStatus, daemon: Any) -> list[str]:
     return [*notes, f"daemon: {daemon['phase']} since {daemon['started']}, {store}"]
 
 
+def _held(source: str, its: Any, limit: int) -> str:
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(its["reasons"].items(), key=lambda r: -r[1]))
+    share = f"{its['bytes'] / limit:.1%} of intake.held_limit"
+    return plain(f"held of {source}: {its['count']:,} ({reasons}), {share}; `iotd sensors held` lists them")
+
+
 def _condition(one: Any) -> str:
     tone = bad if one["severity"] == "error" else doubtful
-    return f"{tone(one['name'])} since {_clock(one['since'])}: {_text(one)}\n  {one['remedy']}"
+    return f"{tone(one['name'])} since {_clock(one['since'])}: {plain(_text(one))}\n  {plain(one['remedy'])}"
 
 
 def _text(one: Any) -> str:

@@ -31,11 +31,11 @@ class UpScreen:
     def ready(self, archive: str | None) -> None:
         """Says what can be done now; ``archive`` names where the archive is, None when there is none."""
         self._close_bars()
-        iotd, here = command_name(), self._settings.served[0]
+        iotd = command_name()
         rows = (
             ("status", "every shard, and what waits"),
-            (f"query location {here} {self._settings.sensors.types[0]}", "the last hour"),
-            (f"failover-test --location {here}", "stop a master and watch"),
+            self._to_ask(),
+            (f"failover-test --location {self._settings.served[0]}", "stop a master and watch"),
             ("archive status", "how far the archive is"),
         )
         width = max(len(iotd) + 1 + len(command) for command, _ in rows)
@@ -45,6 +45,18 @@ class UpScreen:
             + f"The archive: {archive or 'none (archive.store)'}\n"
             f"Ctrl-C stops the daemon, `{iotd} down` (`make down`) the servers.\n"
         )
+
+    def _to_ask(self) -> tuple[str, str]:
+        """The command that shows readings: of a sensor that there is."""
+        from iotd.intake.catalogue import catalogued  # noqa: PLC0415  # brings numpy
+
+        settings = self._settings
+        seen = [one for one in catalogued(settings.state / "catalogue.sqlite") or () if one.location in settings.served]
+        if seen:
+            return f"query location {seen[0].location} {seen[0].type}", "the last hour"
+        if settings.simulates:
+            return f"query location {settings.served[0]} {settings.sensors.types[0]}", "the last hour"
+        return "sensors", "which sensors have spoken (none yet)"
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Moves the bar of ``what``; it appears with the first call and goes when all is done."""

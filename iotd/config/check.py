@@ -16,6 +16,7 @@ def check(settings: Tree) -> None:
     """
     _types(settings)
     _served(settings)
+    _intake(settings)
     _shards(settings)
     _addresses(settings)
     _retention(settings)
@@ -35,6 +36,14 @@ def _served(settings: Tree) -> None:
         raise ValueError("serve: name at least one location, or leave it out to serve all")
     if unknown := [name for name in settings.served if name not in settings.locations]:
         raise ValueError(f"serve: no location {unknown[0]!r}; there are {', '.join(settings.locations)}")
+
+
+def _intake(settings: Tree) -> None:
+    where = settings.intake.unknown_location
+    if where != "hold" and where not in settings.locations:
+        raise ValueError(
+            f"intake.unknown_location: no location {where!r}; there are hold, {', '.join(settings.locations)}"
+        )
 
 
 def _shards(settings: Tree) -> None:
@@ -70,6 +79,8 @@ def _addresses(settings: Tree) -> None:
             _claim(taken, node.address, node.name, f"topology.shards.{shard.location}")
     if settings.influxdb.url is None and settings.archive.scheme in ("auto", "influxdb"):
         _claim(taken, whole.influxdb.address, "influxdb", "influxdb.port")
+    if settings.ingest.listen is not None:
+        _claim(taken, settings.ingest.listen, "the ingest", "ingest.listen")
     if settings.http.enabled:
         _claim(taken, http_address(settings), "the HTTP server", "http.port")
 

@@ -31,6 +31,7 @@ class Part(Enum):
     ARCHIVE = "the archive goes on with it"
     LOGGING = "at once (logging)"
     HTTP = "the HTTP server moves"
+    INGEST = "the ingest is opened anew"
     STOP = "when the daemon stops"
     START = "at the next start"
     STACK = "at the next `iotd stack up`"
@@ -54,6 +55,8 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "sentinel.failover_timeout": (Part.STACK,),
     "sources": (Part.SOURCES,),
     "intake": (Part.INTAKE,),
+    "ingest": (Part.INGEST,),
+    "silence": (Part.INTAKE,),
     "log": (Part.INTAKE,),
     "log.segment": (Part.RESTART,),
     "writer": (Part.SHARDS,),
@@ -225,6 +228,9 @@ def _files(settings: Settings) -> Iterator[tuple[str, Path]]:
         for name in ("password_file", "tls_ca_file", "tls_cert_file", "tls_key_file"):
             if (path := getattr(credentials, name)) is not None:
                 yield f"{section}.{name}", path
+    for name in ("tls_cert_file", "tls_key_file"):
+        if (path := getattr(settings.ingest, name)) is not None:
+            yield f"ingest.{name}", path
     if settings.influxdb.token_file is not None:
         yield "influxdb.token_file", settings.influxdb.token_file
 

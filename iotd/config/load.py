@@ -105,7 +105,8 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
     except SettingsError as e:
         raise ConfigError(f"environment: {_unparsed(str(e))}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{where}: not valid TOML: {e}") from None
+        twice = "; a table may stand there once: put its settings together" if "twice" in str(e) else ""
+        raise ConfigError(f"{where}: not valid TOML: {e}{twice}") from None
     except OSError as e:
         raise ConfigError(f"{e.filename or where}: can't be read: {e.strerror}") from None
 

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, ByteSize, PlainSerializer
 from pydantic_settings import NoDecode
 
+from iotd.model.folding import folded
+
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _DURATION = re.compile(rf"({_NUMBER.pattern})\s*(ms|[smhdw])\s*")
@@ -140,3 +142,28 @@ def parse_names(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_names)]
+
+
+def parse_locations(value: Any) -> Any:
+    """Locations by their names in keys: from a table of tables, or from names as :func:`parse_names` reads them.
+
+    A name with spaces or apostrophes is what people call the location; ``salle_a_manger`` is made of
+    ``Salle à manger``.
+
+    Raises:
+        ValueError: two names make the same one.
+    """
+    names = parse_names(value)
+    if isinstance(names, list | tuple):
+        said: list[tuple[Any, Any]] = [(name, {}) for name in names]
+    elif isinstance(value, dict):
+        said = list(value.items())
+    else:
+        return value
+    found: dict[Any, Any] = {}
+    for name, table in said:
+        slug = "" if not isinstance(name, str) or re.fullmatch(r"[\w-]+", name) else folded(name)
+        if (key := slug or name) in found:
+            raise ValueError(f"{name!r}: a location is named twice")
+        found[key] = {"name": name.strip(), **table} if slug and isinstance(table, dict) else table
+    return found

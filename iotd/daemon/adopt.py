@@ -7,16 +7,14 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import numpy as np
-
 from iotd.config.topology import Shard
 from iotd.daemon.runtime import Runtime
 from iotd.daemon.system import note_system
 from iotd.model.errors import IotdError, ShardForeign, ShardUnavailable, UsageError
-from iotd.model.series import Series
 from iotd.ops.loggers import get_logger
 from iotd.shards.connection import Connection
 from iotd.shards.identity import Expected, Identity, identify, locations_held, write
+from iotd.shards.series import recover_series
 
 log = get_logger(__name__)
 
@@ -102,12 +100,7 @@ async def _look(runtime: Runtime, shard: Shard) -> Holding | None:
 
 async def _learn(runtime: Runtime, holding: Holding) -> None:
     async with _master(runtime, runtime.locations[holding.location].shard.shard) as (connection, _):
-        said = await connection.call("TS.MGET", "FILTER", f"location={holding.location}")
-        types = runtime.settings.known_types
-        series = [Series.from_key(key.decode(), types) for key, *_ in said]
-        numbers = await runtime.catalogue.register(series, "adopted")
-        spoke = [at for at, (_, _, sample) in enumerate(said) if sample]
-        runtime.catalogue.note(numbers[spoke], np.array([int(said[at][2][0]) for at in spoke], np.int64))
+        await recover_series(connection, holding.location, runtime.catalogue)
         await runtime.catalogue.save()
 
 

@@ -15,6 +15,7 @@ from iotd.daemon.delete import Progress, Recorded, delete, progress
 from iotd.daemon.reload import Reloader
 from iotd.daemon.rename import rename
 from iotd.daemon.runtime import Runtime
+from iotd.daemon.sensors import of_sensors
 from iotd.health.clock import ClockState
 from iotd.health.state import DaemonState
 from iotd.model.errors import ArchiveError
@@ -97,6 +98,9 @@ def handlers(
     async def acknowledge(params: Mapping[str, str]) -> int:
         name, location = params.get("name", ""), params.get("location")
         count = runtime.conditions.acknowledge(name, location)
+        if name == "held_let_go":
+            await runtime.held.acknowledge()
+            runtime.holdings = await runtime.held.holdings()
         if name == "archive_lost":
             await runtime.archiving.archiver.forget_vanished(location)
         await asyncio.to_thread(runtime.conditions.save)
@@ -137,4 +141,5 @@ def handlers(
         ("POST", "/reload"): take_over,
         ("POST", "/check/begin"): begin_check,
         ("POST", "/check"): check,
+        **of_sensors(runtime),
     }

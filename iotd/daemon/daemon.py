@@ -7,6 +7,8 @@ import contextlib
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
 
 from iotd import __version__
 from iotd.archive.state import ArchiveState
@@ -18,23 +20,29 @@ from iotd.daemon.control import handlers
 from iotd.daemon.location import Location
 from iotd.daemon.reload import Reloader
 from iotd.daemon.runtime import Progress, Runtime
+from iotd.daemon.sensors import forget_unsimulated
 from iotd.daemon.sources import Sources
 from iotd.daemon.startup import require_shards
 from iotd.daemon.system import name_lost_log, remembered_system
 from iotd.daemon.takeover import take_over_spool
 from iotd.health.clock import CheckedClock
 from iotd.health.conditions import Conditions
+from iotd.health.silence import Silence, patience_of
 from iotd.intake.accumulator import Accumulator
+from iotd.intake.assignments import FILE, Assignments
 from iotd.intake.catalogue import Catalogue
+from iotd.intake.held import HeldStore
 from iotd.intake.intake import Intake
-from iotd.intake.limits import limits_of
+from iotd.intake.requests import Requests
+from iotd.intake.summaries import SummaryStore
+from iotd.intake.world import limits_of, world_of
 from iotd.log.budget import Budget
 from iotd.log.embedded import EmbeddedLog
 from iotd.model.errors import IotdError, StateError
 from iotd.ops.control import ControlServer
-from iotd.ops.deadletters import DeadLetters
 from iotd.ops.loggers import get_logger
 from iotd.ops.memory import keep_trimmed, keep_what_is_there
+from iotd.ops.outage import Outage
 from iotd.ops.statedir import held
 from iotd.ops.supervise import Tasks
 from iotd.ops.systemd import Notifier
@@ -47,6 +55,7 @@ log = get_logger(__name__)
 
 _SAVE_EVERY_S = 300.0
 """Between two saves of the catalogue's newest times."""
+_LISTEN_EVERY_S = 2.0
 _JUDGE_EVERY_S = 1.0
 _SWITCH_S = 0.001
 """So long a thread beside the event loop may keep the interpreter from it (sys.setswitchinterval); Python's 5 ms twice
@@ -128,7 +137,8 @@ class Daemon:
         state = settings.state
         clock = self._clock or CheckedClock(state / "clock.json")
         budget = Budget(settings.log.memory)
-        catalogue = Catalogue(state / "catalogue.sqlite")
+        assignments = Assignments(state / FILE)
+        catalogue = Catalogue(state / "catalogue.sqlite", assignments.name_of)
         life.callback(catalogue.close)
         durable = EmbeddedLog(
             state / "log",
@@ -146,7 +156,12 @@ class Daemon:
         await take_over_spool(state, durable, catalogue, settings.known_types)
         marks = ArchiveState(state / "watermarks.sqlite")
         life.callback(marks.close)
-        dead_letters = DeadLetters(state / "dead-letters" / "readings.jsonl")
+        held = HeldStore(state / "held.sqlite", lambda: self.runtime.settings.intake.held_limit)
+        life.callback(held.close)
+        requests = Requests(state / "requests.sqlite")
+        life.callback(requests.close)
+        summaries = SummaryStore(state)
+        life.callback(summaries.close)
         accumulator = Accumulator(
             durable,
             linger_s=settings.intake.linger.total_seconds(),
@@ -155,12 +170,14 @@ class Daemon:
         intake = Intake(
             durable,
             catalogue,
-            dead_letters,
+            held,
+            requests,
             accumulator=accumulator,
-            limits=limits_of(settings),
+            world=world_of(settings, assignments.all),
             now_ms=clock.now,
+            certain=clock.certain,
         )
-        sources = Sources(settings, intake, clock, state, history=self._history)
+        sources = Sources(settings, intake, clock, state, summaries, history=self._history)
         locations: dict[str, Location] = {}
         archiving = Archiving(
             settings,
@@ -181,7 +198,10 @@ class Daemon:
             budget=budget,
             log=durable,
             catalogue=catalogue,
-            dead_letters=dead_letters,
+            held=held,
+            summaries=summaries,
+            assignments=assignments,
+            silence=Silence(catalogue, clock.now),
             intake=intake,
             sources=sources,
             locations=locations,
@@ -216,11 +236,14 @@ class Daemon:
             tasks.start("clock", runtime.clock.run)
             tasks.start("health", self._keep_judging)
             tasks.start("conditions", self._keep_conditions)
+            tasks.start("held", self._keep_counting_held)
+            tasks.start("silence", self._keep_listening)
             assert runtime.web is not None
             tasks.start("http", runtime.web.run)
             for location in runtime.locations.values():
                 location.start(tasks)
             runtime.sources.start(tasks, self._progress)
+            forget_unsimulated(runtime)
             runtime.archiving.start(tasks)
             begun = group.create_task(self._begin(), name="begin")
             runtime.enter("running")
@@ -232,7 +255,18 @@ class Daemon:
             await runtime.sources.stop(tasks)
             await runtime.drain(list(runtime.locations))
             await runtime.archiving.stop(tasks)
-            await tasks.stop("http", "health", "conditions", "clock", "catalogue", "watchdog", "memory", "loop lag")
+            await tasks.stop(
+                "http",
+                "health",
+                "conditions",
+                "held",
+                "silence",
+                "clock",
+                "catalogue",
+                "watchdog",
+                "memory",
+                "loop lag",
+            )
             await asyncio.to_thread(runtime.clock.note)
             await asyncio.to_thread(runtime.conditions.save)
             for location in runtime.locations.values():
@@ -257,6 +291,27 @@ class Daemon:
         while True:
             self.runtime.judge()
             await asyncio.sleep(_JUDGE_EVERY_S)
+
+    async def _keep_counting_held(self) -> None:
+        unreadable = Outage()
+        while True:
+            try:
+                self.runtime.holdings = await self.runtime.held.holdings()
+                unreadable.ends()
+            except StateError as e:
+                if unreadable.begins(str(e)):
+                    log.warning("held_unreadable", reason=str(e))
+            await asyncio.sleep(_JUDGE_EVERY_S)
+
+    async def _keep_listening(self) -> None:
+        runtime = self.runtime
+        while True:
+            await asyncio.sleep(_LISTEN_EVERY_S)
+            runtime.silence.look()
+            if not runtime.clock.state.waits:
+                patience = partial(patience_of, runtime.settings.silence, runtime.intake.world.types)
+                names, silent = runtime.names(), runtime.silence.silent(list(runtime.locations), patience)
+                runtime.silent = [replace(one, name=names.get(one.sensor, "")) for one in silent]
 
     async def _keep_conditions(self) -> None:
         # beside the judging, which never waits for a disk

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from iotd.daemon.runtime import Runtime
-from iotd.model.errors import ArchiveError, ShardError, UsageError
+from iotd.intake.summaries import Summaries
+from iotd.model.errors import ArchiveError, ShardError, StateError, UsageError
 from iotd.model.instants import iso
 from iotd.model.selection import Selection
 from iotd.model.series import Series
@@ -51,7 +53,8 @@ async def delete(
 ) -> Recorded:
     """Records that readings of one location are deleted, durably; shard and archive follow by themselves.
 
-    All that was handed over before is deleted, what is handed over later stays.
+    All that was handed over before is deleted, what is handed over later stays. Imported summaries go with it: those of
+    every hour that the range touches.
 
     Args:
         what: a selection of one location.
@@ -72,6 +75,7 @@ async def delete(
     numbers = await runtime.catalogue.register(series, "deleted")
     await runtime.intake.settled()
     sequence = await runtime.log.delete(name, numbers, first, last)
+    hours = await runtime.summaries.delete(series, first, last)
     keys = [one.key for one in series]
     log.warning(
         "readings_deleted",
@@ -80,6 +84,7 @@ async def delete(
         first=iso(first),
         last=iso(last),
         readings=readings,
+        summaries=hours,
         uid=uid,
         sequence=sequence,
     )
@@ -108,7 +113,7 @@ def progress(runtime: Runtime, name: str, sequence: int) -> Progress:
 
 
 async def _series(runtime: Runtime, what: Selection, first: int, last: int) -> Sequence[Series]:
-    """The selected series that catalogue, shard or archive know; who can't be asked now is done without."""
+    """The selected series that catalogue, shard, archive or summaries know; who can't be asked now is done without."""
     (name,) = what.locations
     found = [runtime.catalogue.series(number) for number in runtime.catalogue.of_location(name)]
     reader = runtime.reader(name)
@@ -119,6 +124,9 @@ async def _series(runtime: Runtime, what: Selection, first: int, last: int) -> S
         await reader.close()
     with suppress(ArchiveError):
         found += await runtime.archiving.series(what, first, last)
+    with suppress(StateError):
+        summaries = Summaries(runtime.state_dir, runtime.settings.known_types)
+        found += [span.series for span in await asyncio.to_thread(summaries.spans)]
     if what.ids is not None and len(what.types) == 1:  # named by whoever asks, though nobody may be there to know it
         (kind,) = what.types
         found += [Series(kind, name, sensor_id, runtime.settings.known_types.unit(kind)) for sensor_id in what.ids]

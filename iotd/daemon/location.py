@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from iotd.config import Address, Settings
@@ -15,8 +16,8 @@ from iotd.log.base import Log
 from iotd.model.batch import Batch, Times, Values
 from iotd.model.errors import ShardUnavailable
 from iotd.model.series import Series
-from iotd.ops.deadletters import DeadLetters
 from iotd.ops.supervise import Tasks
+from iotd.shards.look import ShardLook
 from iotd.shards.reader import ShardReader
 from iotd.shards.service import ShardService, ShardState
 
@@ -33,7 +34,6 @@ class Location:
         log: Log,
         catalogue: Catalogue,
         intake: Intake,
-        dead_letters: DeadLetters,
         state_dir: Path,
         heard: Callable[[str, float], None],
     ) -> None:
@@ -44,7 +44,6 @@ class Location:
         self._log = log
         self._catalogue = catalogue
         self._intake = intake
-        self._dead_letters = dead_letters
         self._state_dir = state_dir
         self._heard = heard
         self.shard = self._make_shard()
@@ -126,9 +125,13 @@ class Location:
         """A reader of this location's shard, for the caller to close."""
         return ShardReader(self.name, self._settings, self.master)
 
+    def look(self) -> ShardLook:
+        """Looks into this location's shard, for the caller to close."""
+        return ShardLook(self.name, self._settings, self.master)
+
     def state(self) -> ShardState:
         """What there is to say of the location now."""
-        return self.shard.state(taken=self._intake.readings[self.name], held=self._intake.held[self.name])
+        return self.shard.state(taken=self._intake.readings[self.name], held=self._intake.refused[self.name])
 
     def _make_shard(self) -> ShardService:
         return ShardService(
@@ -136,7 +139,7 @@ class Location:
             self._log,
             self._catalogue,
             system=self._system(),
-            held=self._dead_letters,
+            refuse=partial(self._intake.refuse, f"shard {self.name}"),
             settings=self._settings,
             state=self._state_dir,
             heard=self._heard,

@@ -12,8 +12,9 @@ from iotd.config.diff import Change, Difference, Part, Snapshot, difference
 from iotd.config.topology import topology
 from iotd.daemon.archiving import required_positions
 from iotd.daemon.runtime import Runtime
+from iotd.daemon.sensors import forget_unsimulated
 from iotd.health.state import ReloadState
-from iotd.intake.limits import limits_of
+from iotd.intake.world import world_of
 from iotd.model.errors import IotdError
 from iotd.ops.loggers import get_logger
 from iotd.shards.failovers import note_places
@@ -70,16 +71,18 @@ class Reloader:
         removed = [name for name in runtime.locations if name not in settings.served]
         added = [name for name in settings.served if name not in runtime.locations]
         rearchive = bool(Part.ARCHIVE in parts or removed or added)
-        resource = bool(Part.SOURCES in parts or removed or added)
+        resource = bool(parts & {Part.SOURCES, Part.INGEST} or removed or added)
         log.info("reloading", changes=[change.name for change in differs.changes], added=added, removed=removed)
 
         # what may fail comes first, and changes nothing
+        world = world_of(settings, runtime.assignments.all)
         if resource:
             runtime.sources.check(settings)
         await asyncio.to_thread(note_places, settings, topology(settings).shards)
         store = await self._open_store(settings) if rearchive else None
 
         runtime.settings, self._snapshot = settings, after
+        runtime.intake.use(world)
         if Part.LOGGING in parts:
             self._relog(settings)
         if Part.INTAKE in parts or rearchive:
@@ -94,6 +97,7 @@ class Reloader:
             runtime.archiving.start(runtime.tasks)
         if resource:
             await runtime.sources.replace(settings, runtime.tasks, runtime.progress)
+            forget_unsimulated(runtime)
         if Part.HTTP in parts:
             await self._reopen_web()
 
@@ -136,7 +140,6 @@ class Reloader:
             required=required_positions(settings),
             keep_s=settings.log.keep.total_seconds(),
         )
-        runtime.intake.limits = limits_of(settings)
         accumulator = runtime.intake.accumulator
         accumulator.linger_s = settings.intake.linger.total_seconds()
         accumulator.answer_s = settings.intake.answer_within.total_seconds()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 
-import numpy as np
-
 from iotd.config.places import metadata_file
 from iotd.daemon.reload import Reloader
 from iotd.daemon.runtime import Runtime
@@ -76,16 +74,19 @@ def _require_archived(runtime: Runtime, name: str) -> None:
 
 async def _carry_over(runtime: Runtime, old: str, new: str) -> None:
     catalogue = runtime.catalogue
-    before = [catalogue.series(number) for number in catalogue.of_location(old)]
+    known = catalogue.of_location(old)
+    before = [catalogue.series(number) for number in known]
     after = [Series(one.type, new, one.sensor_id, one.unit) for one in before]
     numbers = await catalogue.register(after, f"renamed from {old}")
-    newest = [int(catalogue.newest[number]) for number in catalogue.of_location(old)]
-    catalogue.note(numbers, np.array(newest, np.int64))
+    newest = catalogue.newest[known]
+    catalogue.note(numbers, newest, catalogue.values[known])
     await catalogue.save()
     # the present hour's readings are the new name's: an hour's summary lies on one side of it
     until = runtime.now_ms() // HOUR * HOUR - 1
-    again = [(one, until + 1, last) for one, last in zip(after, newest, strict=True) if last > until]
+    again = [(one, until + 1, last) for one, last in zip(after, newest.tolist(), strict=True) if last > until]
     await asyncio.to_thread(runtime.archiving.rename, old, new, again)
+    await asyncio.to_thread(runtime.assignments.rename, old, new)
+    await runtime.summaries.rename(old, new)
     try:
         await asyncio.to_thread(_rename_metadata, runtime, old, new, until)
     except OSError as e:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,18 +19,24 @@ from iotd.daemon.system import system_of
 from iotd.health.clock import CheckedClock
 from iotd.health.conditions import Conditions
 from iotd.health.judge import judge
+from iotd.health.silence import Silence, SilentSensor
 from iotd.health.state import DaemonState, ReloadState
+from iotd.intake.assignments import Assignments
 from iotd.intake.catalogue import Catalogue
+from iotd.intake.held import HeldStore
 from iotd.intake.intake import Intake
+from iotd.intake.summaries import SummaryStore
 from iotd.log.budget import Budget
 from iotd.log.embedded import EmbeddedLog
+from iotd.model.calibration import Calibrations
 from iotd.model.errors import UsageError
-from iotd.ops.deadletters import DeadLetters
+from iotd.model.held import Holdings
 from iotd.ops.lately import Lately
 from iotd.ops.loggers import get_logger
 from iotd.ops.looplag import LoopLag
 from iotd.ops.supervise import Supervisor, Tasks
 from iotd.shards.failovers import Failover
+from iotd.shards.look import ShardLook
 from iotd.shards.reader import ShardReader
 from iotd.web.server import WebServer
 
@@ -53,7 +59,10 @@ class Runtime:
     budget: Budget
     log: EmbeddedLog
     catalogue: Catalogue
-    dead_letters: DeadLetters
+    held: HeldStore
+    summaries: SummaryStore
+    assignments: Assignments
+    silence: Silence
     intake: Intake
     sources: Sources
     locations: dict[str, Location]
@@ -62,6 +71,10 @@ class Runtime:
     loop_lag: LoopLag = field(default_factory=LoopLag)
     supervisor: Supervisor = field(default_factory=Supervisor)
     reload: ReloadState = field(default_factory=ReloadState)
+    holdings: Mapping[str, Holdings] = field(default_factory=dict)
+    """What is held of each source, as of the last second."""
+    silent: list[SilentSensor] = field(default_factory=list)
+    """Sensors that say nothing, as of the last seconds."""
     phase: str = "starting"
     web: WebServer | None = None
     """None until it is made."""
@@ -83,7 +96,6 @@ class Runtime:
             log=self.log,
             catalogue=self.catalogue,
             intake=self.intake,
-            dead_letters=self.dead_letters,
             state_dir=self.state_dir,
             heard=self.clock.heard,
         )
@@ -97,7 +109,7 @@ class Runtime:
             await self.sources.stop_simulator(name, self.tasks)
         drained = await self.drain(leaving) if leaving else False
         await self.sources.stop(self.tasks)
-        if drained and self.sources.shared:
+        if drained:
             await self.drain(leaving)  # of what these have handed over meanwhile
 
     async def drain(self, names: Sequence[str]) -> bool:
@@ -135,7 +147,12 @@ class Runtime:
             archive=self.archiving.status,
             restarts=dict(self.supervisor.restarts),
             failing=dict(self.supervisor.failing),
+            held=self.holdings,
+            held_limit=self.settings.intake.held_limit,
+            sources=self.sources.states,
             silent_sources=self.sources.silent,
+            sensors={name: self.catalogue.sensors(name) for name in self.locations},
+            silent_sensors=self.silent,
             held_up_s=self.loop_lag.lately,
             memory_used=self.budget.used,
             memory_limit=self.budget.capacity,
@@ -176,6 +193,22 @@ class Runtime:
         """The time by the clock that sources go by."""
         return self.clock.now()
 
+    def names(self) -> dict[str, str]:
+        """What people call sensors, by their ids."""
+        return {sensor: one.name for sensor, one in self.assignments.all.items() if one.name}
+
+    def calibrations(self) -> Calibrations:
+        """How series are calibrated."""
+        return self.assignments.calibrations
+
+    def look(self, location: str) -> ShardLook:
+        """Looks into a location's shard, for the caller to close.
+
+        Raises:
+            UsageError: this daemon does not serve it.
+        """
+        return self.location(location).look()
+
     def reader(self, location: str) -> ShardReader:
         """A reader of a location's shard, for the caller to close.
 
@@ -191,5 +224,5 @@ class Runtime:
             UsageError: it does not.
         """
         if name not in self.locations:
-            raise UsageError(f"this daemon does not serve {name!r}")
+            raise UsageError(f"this daemon does not serve {name!r}; it serves {', '.join(self.locations)}")
         return self.locations[name]

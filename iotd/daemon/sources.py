@@ -8,13 +8,16 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from iotd.config import Settings
-from iotd.health.state import SilentSource
+from iotd.health.state import SilentSource, SourceState
 from iotd.intake.intake import Intake
+from iotd.intake.summaries import SummaryStore
 from iotd.ops.supervise import Tasks
 from iotd.sources.base import Context, Source
 from iotd.sources.clock import Clock
+from iotd.sources.local import LocalServer
 from iotd.sources.registry import make_source
 from iotd.sources.simulator.source import Simulator, source_name
 
@@ -25,20 +28,30 @@ _SILENT_S, _SILENT_INTERVALS = 8.0, 5
 """A simulator is silent when it has missed so many of its intervals, and so many seconds."""
 
 
-def simulates(settings: Settings) -> bool:
-    """Whether there are simulated sensors: by default only while no other source is configured."""
-    enabled = settings.simulator.enabled
-    return not settings.sources if enabled == "auto" else enabled == "on"
+_LOCAL, _IMPORT, _IMPORT_SHARE = "local", "import", 0.5
+"""An import can wait: half of the log is left to those that can't."""
+_AT_TIMES = (_LOCAL, _IMPORT)
+"""They are there for programs of this machine, which may never come."""
 
 
 class Sources:
-    """All sources: a simulator per location where there are any, and those of ``[sources]``.
+    """All sources: a simulator per location where there are any, programs of this machine, HTTP, and those of
+    ``[sources]``.
 
     Attributes:
         simulators: by location.
     """
 
-    def __init__(self, settings: Settings, intake: Intake, clock: Clock, state: Path, *, history: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        intake: Intake,
+        clock: Clock,
+        state: Path,
+        summaries: SummaryStore,
+        *,
+        history: bool,
+    ) -> None:
         """
         Args:
             history: a location that never had readings begins ``simulator.history_days`` ago rather than now.
@@ -47,6 +60,7 @@ class Sources:
         self._intake = intake
         self._clock = clock
         self._state = state
+        self._summaries = summaries
         self._history = history
         self._others: list[Source] = []
         self._loaded: dict[str, asyncio.Event] = {}
@@ -62,7 +76,7 @@ class Sources:
             self.start_simulator(location, tasks, progress)
 
     async def _run(self, source: Source) -> None:
-        await source.run(self._intake.of(source.name))
+        await source.run(self._intake.of(source.name, _IMPORT_SHARE if source.name == _IMPORT else 1.0))
 
     def start_simulator(self, location: str, tasks: Tasks, progress: Progress) -> None:
         """Starts the simulated sensors of a location, if it has any; history first, where it is due."""
@@ -83,9 +97,21 @@ class Sources:
         tasks.start(_task(simulator.name), feed)
 
     @property
-    def shared(self) -> bool:
-        """Whether there are sources that any location may have readings of."""
-        return bool(self._others)
+    def states(self) -> list[SourceState]:
+        """What each has said; of those that a program may use at any time only the ones that have spoken."""
+        places: dict[str, str | None] = {source.name: None for source in self._others if source.name not in _AT_TIMES}
+        places |= {simulator.name: location for location, simulator in self.simulators.items()}
+        spoke, now = self._intake.spoke, monotonic()
+        names = (*places, *(name for name in spoke if name not in places))
+        return [
+            SourceState(
+                name,
+                places.get(name),
+                *((said := self._intake.counts[name]).taken, said.held, said.nothing, said.timeless, said.ambiguous),
+                quiet_s=round(now - spoke[name], 1) if name in spoke else None,
+            )
+            for name in names
+        ]
 
     @property
     def silent(self) -> list[SilentSource]:
@@ -158,15 +184,28 @@ class Sources:
 
     def _use_simulators(self, settings: Settings) -> None:
         self._settings = settings
-        names = settings.served if simulates(settings) else ()
+        names = settings.served if settings.simulates else ()
         self.simulators = {name: self._simulator(settings, name) for name in names}
 
     def _simulator(self, settings: Settings, location: str) -> Simulator:
         return Simulator(settings, location, self._intake.of(source_name(location)), self._clock)
 
+    async def _summarize(self, said: list[Any]) -> list[tuple[int, str]]:
+        world = self._intake.world
+        return await self._summaries.take(said, world.resolver, world.types)
+
     def _make(self, settings: Settings) -> list[Source]:
         context = Context(self._clock, settings.served, settings.known_types, self._state)
-        return [make_source(name, table.kind, table.options, context) for name, table in settings.sources.items()]
+        made: list[Source] = [
+            LocalServer(_LOCAL, self._state / "intake.sock"),
+            LocalServer(_IMPORT, self._state / "import.sock", self._summarize),
+        ]
+        if settings.ingest.listen is not None:
+            from iotd.sources.http.server import IngestServer  # noqa: PLC0415  # only where it listens
+
+            made.append(IngestServer(settings.ingest))
+        made += [make_source(name, table.kind, table.options, context) for name, table in settings.sources.items()]
+        return made
 
 
 def _task(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from iotd.config.tree import Startup
+from iotd.config.sections.operation import Startup
 from iotd.model.errors import IotdError
 from iotd.ops.loggers import get_logger
 from iotd.ops.tasks import together

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from iotd.archive.archiver import ArchiveStatus
 from iotd.config import Settings
 from iotd.health.conditions import Found
+from iotd.health.silence import SilentSensor
 from iotd.health.state import DaemonState
-from iotd.model.instants import iso
+from iotd.model.instants import duration, iso
+from iotd.model.wording import many
 from iotd.shards.service import ShardState
 
 _STALLED_S = 1.0
@@ -18,6 +20,9 @@ _SLOW_S = 2.0
 _BEHIND_INTERVALS, _BEHIND_S = 2, 60.0
 """The archive is behind when nothing came into it for so many of its intervals and seconds."""
 _NEAR_MS = 2 * 86_400_000
+_LATELY_MS = 3_600_000
+_NAMED = 5
+"""Silent sensors that are named."""
 _OFTEN = 3
 """Failovers within an hour."""
 
@@ -25,6 +30,8 @@ _OFTEN = 3
 def judge(state: DaemonState, settings: Settings) -> Iterator[Found]:
     """All that a person should know of now; pure."""
     yield from _of_daemon(state)
+    yield from _of_held(state)
+    yield from _of_sensors(state)
     yield from _of_log(state)
     yield from _of_clock(state)
     for shard in state.shards:
@@ -54,20 +61,50 @@ def _of_daemon(state: DaemonState) -> Iterator[Found]:
         yield Found("loop_held_up", detail=f"for {state.held_up_s:.1f} s")
 
 
+def _of_held(state: DaemonState) -> Iterator[Found]:
+    for source, its in state.held.items():
+        if its.newest is not None and state.clock.time_ms - its.newest < _LATELY_MS:
+            reasons = ", ".join(f"{count} {why}" for why, count in sorted(its.reasons.items(), key=lambda r: -r[1])[:3])
+            yield Found("readings_held", detail=f"{source}: {reasons}", about=source)
+        if its.bytes > state.held_limit / 2:
+            detail = f"{source}: {its.bytes / state.held_limit:.0%} of intake.held_limit"
+            yield Found("held_filling", detail=detail, about=source)
+        if its.let_go:
+            upto = f", the youngest of {iso(its.let_go_upto)}" if its.let_go_upto else ""
+            yield Found("held_let_go", detail=f"{source}: {its.let_go}{upto}", about=source)
+
+
+def _of_sensors(state: DaemonState) -> Iterator[Found]:
+    by_location: dict[str, list[SilentSensor]] = {}
+    for sensor in state.silent_sensors:
+        by_location.setdefault(sensor.location, []).append(sensor)
+    for location, silent in by_location.items():
+        told = [_silent(sensor, state.clock.time_ms) for sensor in silent[:_NAMED]]
+        more = f", and {len(silent) - _NAMED} more" if len(silent) > _NAMED else ""
+        yield Found("sensor_silent", location, ", ".join(told) + more)
+
+
+def _silent(sensor: SilentSensor, now: int) -> str:
+    health = [f"battery {sensor.battery:.0f} %"] if sensor.battery is not None else []
+    health += [f"{sensor.rssi:.0f} dBm"] if sensor.rssi is not None else []
+    said = "; ".join([f"for {duration(now - sensor.since)}, usually {duration(sensor.usual)} at most", *health])
+    return f"{sensor.name or sensor.sensor} ({', '.join(sensor.types)}): {said}"
+
+
 def _of_log(state: DaemonState) -> Iterator[Found]:
     if state.log_failing is not None:
         yield Found("log_failing", detail=f"the log can't be written: {state.log_failing}")
     if state.log_files_replaced:
         times = state.log_files_replaced
-        yield Found("log_file_replaced", detail=f"{times} time{'' if times == 1 else 's'} within the last hour")
+        yield Found("log_file_replaced", detail=f"{many(times, 'time')} within the last hour")
     for damage in state.damage:
         about = f"{damage.first}-{damage.last} {damage.reason}"
         if damage.readings == 0:
             yield Found("log_mended", damage.partition, damage.reason, about)
             continue
-        count = "an unknown number of" if damage.readings is None else f"{damage.readings}"
+        count = "an unknown number of readings" if damage.readings is None else many(damage.readings, "reading")
         where = f", sequences {damage.first} to {damage.last}" if damage.last else ""
-        detail = f"{count} readings{where}: {damage.reason}"
+        detail = f"{count}{where}: {damage.reason}"
         yield Found("log_damaged", damage.partition, detail, about)
 
 
@@ -105,8 +142,6 @@ def _of_location(shard: ShardState) -> Iterator[Found]:
         yield Found("failing_over", name, f"{shard.failovers_lately} failovers within the last hour")
     if shard.lost_series:
         yield Found("restoring", name, f"{shard.lost_series} series are being written back from the archive")
-    if shard.held_lately:
-        yield Found("readings_held", name, f"{shard.held_lately} readings within the last hour")
     if shard.metadata is not None:
         yield Found("metadata_not_written", name, shard.metadata)
 
@@ -151,15 +186,14 @@ def _of_archive(archive: ArchiveStatus, settings: Settings) -> Iterator[Found]:
         if location.left_ms is not None and location.left_ms < _NEAR_MS:
             yield Found("retention_near", name, f"the shard drops readings in {location.left_ms / 3_600_000:.1f} h")
         for loss in location.lost:
-            detail = f"{loss.count} readings of {loss.sensor}, from {loss.first} to {loss.until} (ms)"
+            detail = f"{many(loss.count, 'reading')} of {loss.sensor}, from {loss.first} to {loss.until} (ms)"
             yield Found("readings_lost", name, detail, f"{loss.sensor} {loss.first}-{loss.until}")
         if location.vanished:
             count, sensors = sum(one.count for one in location.vanished), {one.sensor for one in location.vanished}
             first, last = min(one.first for one in location.vanished), max(one.last for one in location.vanished)
-            detail = f"{count} readings of {len(sensors)} series, between {iso(first)} and {iso(last)}"
+            detail = f"{many(count, 'reading')} of {len(sensors)} series, between {iso(first)} and {iso(last)}"
             yield Found("archive_lost", name, detail)
         if location.gaps:
-            hours = f"{location.gaps} hour{'' if location.gaps == 1 else 's'}"
-            yield Found("archive_differs", name, f"{hours} of a series differ")
+            yield Found("archive_differs", name, f"{many(location.gaps, 'hour')} of a series differ")
         if location.unverified is not None:
             yield Found("verification_failing", name, location.unverified)

@@ -175,8 +175,23 @@ _ALL = (
     Kind(
         "readings_held",
         "warning",
-        "Readings were not accepted within the last hour. They are in `dead-letters/readings.jsonl` with the reason.",
-        "Mend the sensor or its clock, or the setting that refuses them.",
+        "Readings of a source could not be taken within the last hour. They are held with the reason.",
+        "`iotd sensors held` lists them. Mend the sensor or its clock, name the room or the type that nobody knows, or "
+        "change the setting that refuses them; then `iotd sensors replay`.",
+    ),
+    Kind(
+        "held_filling",
+        "warning",
+        "What is held of a source takes more than half of `intake.held_limit`. Beyond it the oldest is let go.",
+        "`iotd sensors held` says why it is held. Mend that and `iotd sensors replay`; `iotd sensors drop` throws away "
+        "what nobody wants; or raise `intake.held_limit` and reload.",
+    ),
+    Kind(
+        "held_let_go",
+        "error",
+        "What was held of a source has reached `intake.held_limit`, and the oldest of it was let go: it is lost.",
+        "`iotd sensors held` says why it was held: mend that. Then `iotd acknowledge held_let_go`.",
+        told=True,
     ),
     Kind(
         "archive_failing",
@@ -240,6 +255,13 @@ _ALL = (
         "error",
         "A source hands nothing over, though it should.",
         "See whether what it reads from runs; the daemon's log has what it said.",
+    ),
+    Kind(
+        "sensor_silent",
+        "warning",
+        "Sensors of the room have said nothing for longer than they used to.",
+        "See their batteries and the gateway. `iotd sensors` lists when each last spoke; `iotd sensors forget` is for "
+        "one that is gone for good, `[silence]` has the bounds.",
     ),
     Kind(
         "task_failing",

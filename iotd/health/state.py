@@ -12,10 +12,13 @@ from iotd.archive.archiver import ArchiveStatus
 from iotd.config import Settings
 from iotd.health.clock import ClockState
 from iotd.health.conditions import Condition
+from iotd.health.silence import Catalogue, SilentSensor
 from iotd.log.base import Damage
+from iotd.model.calibration import Calibrations
+from iotd.model.held import Holdings
 from iotd.ops.looplag import LoopLag
 from iotd.shards.failovers import Failover
-from iotd.shards.reader import ShardReader
+from iotd.shards.look import ShardLook
 from iotd.shards.service import ShardState
 
 
@@ -48,6 +51,30 @@ class SilentSource:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceState:
+    """What a source has said since the daemon's start.
+
+    Attributes:
+        location: of a source that has only one, as a simulator.
+        taken: readings that are in the log.
+        held: readings or messages that can't be taken as they came.
+        nothing: messages that said that there is no value.
+        timeless: readings, of those taken, that got the time of their arrival.
+        ambiguous: readings, of those taken, with a local time that there was twice, and that got the first.
+        quiet_s: seconds since it last said something; None: it has not yet.
+    """
+
+    name: str
+    location: str | None
+    taken: int
+    held: int
+    nothing: int
+    timeless: int
+    ambiguous: int
+    quiet_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonState:
     """The daemon now.
 
@@ -55,7 +82,12 @@ class DaemonState:
         phase: ``starting``, ``running``, ``draining``, ``stopped``.
         restarts: by task, how often it died and was started again.
         failing: by task, why those died that have not run steadily since.
+        held: what is held of each source, and can't be taken as it is.
+        held_limit: bytes that may be held of each.
+        sources: what each source has said; those that may speak, and have not, are among them.
         silent_sources: sources that hand nothing over, though they should.
+        sensors: how many are known, by location.
+        silent_sensors: sensors that say nothing for longer than they used to.
         held_up_s: the longest that the event loop was held up within the last two minutes (0: under a second).
         memory_used: bytes of readings in memory, of ``memory_limit``.
         log_failing: why nothing can be written into the log at present.
@@ -74,7 +106,12 @@ class DaemonState:
     archive: ArchiveStatus
     restarts: Mapping[str, int]
     failing: Mapping[str, str]
+    held: Mapping[str, Holdings]
+    held_limit: int
+    sources: list[SourceState]
     silent_sources: list[SilentSource]
+    sensors: Mapping[str, int]
+    silent_sensors: list[SilentSensor]
     held_up_s: float
     memory_used: int
     memory_limit: int
@@ -100,6 +137,16 @@ class Watched(Protocol):
     settings: Settings
     loop_lag: LoopLag
 
+    @property
+    def catalogue(self) -> Catalogue:
+        """The series that were seen."""
+
+    def names(self) -> Mapping[str, str]:
+        """What people call sensors, by their ids."""
+
+    def calibrations(self) -> Calibrations:
+        """How series are calibrated."""
+
     def state(self) -> DaemonState:
         """The daemon now."""
 
@@ -115,8 +162,8 @@ class Watched(Protocol):
     def now_ms(self) -> int:
         """The time by the clock that sources go by."""
 
-    def reader(self, location: str) -> ShardReader:
-        """A reader of a location's shard, for the caller to close.
+    def look(self, location: str) -> ShardLook:
+        """Looks into a location's shard, for the caller to close.
 
         Raises:
             UsageError: this daemon does not serve it.

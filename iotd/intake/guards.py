@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.model.batch import Batch
+from iotd.model.batch import Batch, Values
+from iotd.model.series import Series
+from iotd.model.types import Types
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,27 @@ class Limits:
     past: int | None = None
 
 
-def guard(batch: Batch, now: int, limits: Limits) -> tuple[Batch, list[tuple[Batch, str]]]:
+class Ranges:
+    """The plausible ranges of series, by their numbers in the catalogue."""
+
+    def __init__(self, series: Callable[[int], Series], types: Types) -> None:
+        self._series = series
+        self._types = types
+        self._known = 0
+        self.low: Values = np.empty(0, np.float64)
+        self.high: Values = np.empty(0, np.float64)
+
+    def upto(self, number: int) -> None:
+        """Knows all series up to this number from now on."""
+        if number < self._known:
+            return
+        more = [self._types.row((one := self._series(n)).type, one.unit).range for n in range(self._known, number + 1)]
+        low, high = zip(*more, strict=True)
+        self.low, self.high = np.append(self.low, low), np.append(self.high, high)
+        self._known = number + 1
+
+
+def guard(batch: Batch, now: int, limits: Limits, ranges: Ranges) -> tuple[Batch, list[tuple[Batch, str]]]:
     """Parts a batch in what may go on and what is to be held.
 
     Args:
@@ -43,6 +66,10 @@ def guard(batch: Batch, now: int, limits: Limits) -> tuple[Batch, list[tuple[Bat
         return batch.take(~bad)
 
     batch = without(batch, ~np.isfinite(batch.values), "not a finite number")
+    if len(batch):
+        ranges.upto(int(batch.series.max()))
+    low, high = ranges.low[batch.series], ranges.high[batch.series]
+    batch = without(batch, (batch.values < low) | (batch.values > high), "outside the plausible range of its type")
     batch = without(batch, batch.times > now + limits.future, f"more than {limits.future} ms in the future")
     batch = without(batch, batch.times < 0, "a time before 1970")
     if limits.past is not None:

@@ -12,11 +12,30 @@ from typing import Literal, get_args
 import numpy as np
 
 from iotd.model.batch import Values
+from iotd.model.types import Kind
 
 Aggregation = Literal["avg", "min", "max", "sum", "count", "first", "last", "range", "std.p"]
 """By the names of TS.RANGE (https://redis.io/docs/latest/commands/ts.range/); std.p is of the whole population."""
 
 AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
+
+Asked = Aggregation | Literal["increase"]
+"""What may be asked for; an increase is computed from the readings, see :mod:`iotd.query.increase`."""
+
+ASKED: tuple[Asked, ...] = (*AGGREGATIONS, "increase")
+
+_FITTING: Mapping[Kind, tuple[Asked, ...]] = {
+    "gauge": AGGREGATIONS,
+    "counter": ("increase", "min", "max", "count", "first", "last", "range"),
+    "state": ("min", "max", "count", "first", "last"),
+}
+"""There is no mean of a state, and the sum of what a counter shows means nothing."""
+
+
+def fits(what: Asked, kind: Kind) -> bool:
+    """Whether an aggregation means something for types of a kind."""
+    return what in _FITTING[kind]
+
 
 NEEDS: dict[str, tuple[Aggregation, ...]] = {
     "avg": ("count", "sum"),

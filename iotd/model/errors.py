@@ -42,6 +42,12 @@ class StateUnwritable(StateError):
     retriable = True
 
 
+class LogFull(StateError):
+    """The log has no room for more readings of a location: its shard or its archive takes none."""
+
+    retriable = True
+
+
 class StackError(IotdError):
     """A server could not be started, stopped or reached by the stack."""
 
@@ -116,3 +122,19 @@ class ArchiveUnverifiable(ArchiveError):
 
 class ArchiveTooLarge(ArchiveError):
     """The body was larger than the archive accepts (413): send it in halves."""
+
+
+class Refused(IotdError):
+    """A reading can't be taken as it is: it is held with the reason, and can be taken when that is gone.
+
+    ``reason`` is one of a few, for counting; ``detail`` says what was there and what was expected.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class Ignored(Refused):
+    """It is no sensor's, as somebody has said: neither taken nor held."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import unquote
@@ -67,6 +68,15 @@ class Series:
         if len(parts) != 4 or parts[0] != "sensor" or not all(parts):
             raise ValueError(f"not a series' key: {key!r}")
         return cls(parts[1], parts[2], unquote(parts[3]), types.unit(parts[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A series that was found in a shard, with its labels and the newest sample that it has there: ms, value."""
+
+    series: Series
+    labels: Mapping[str, str]
+    newest: tuple[int, float] | None
 
 
 def location_of(key: str) -> str:

@@ -38,6 +38,12 @@ class SensorType:
         """What stands behind a value: the symbol, else the unit."""
         return self.symbol or self.unit
 
+    @property
+    def words(self) -> tuple[str, str]:
+        """Of a state: how people say that it is off, and on."""
+        on = self.shown_unit.replace("_", " ")
+        return {"open": "closed", "on": "off"}.get(on, f"no {on}"), on
+
 
 class Types(Mapping[str, SensorType]):
     """The types that a system knows, by name, in the table's order."""

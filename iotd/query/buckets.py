@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from iotd.model.buckets import HOUR, Run
-from iotd.query.times import local, local_zone
+from iotd.model.instants import local_zone
+from iotd.query.times import local
 
 _DAY, _WEEK = 24 * HOUR, 7 * 24 * HOUR
 

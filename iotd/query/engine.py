@@ -9,10 +9,12 @@ from dataclasses import replace
 from iotd.model.aggregate import Aggregation
 from iotd.model.batch import Times, Values
 from iotd.model.buckets import Run
+from iotd.model.calibration import Calibrations
 from iotd.model.errors import ArchiveError, ArchiveMissing, ShardError
 from iotd.model.selection import Selection
 from iotd.model.series import Series
 from iotd.model.types import BUILT_IN, Types
+from iotd.query.calibrating import Calibrating
 from iotd.query.doubts import Doubts
 from iotd.query.join import Known, Part, Range, Reach, assemble, joined, merge, missing, overtaken, parts
 from iotd.query.marks import Marks
@@ -31,6 +33,7 @@ class Query:
 
     Attributes:
         known: the sensors that shard or archive has, and how each is divided between them.
+        calibrating: makes true values of raw ones; what :meth:`window` gives is calibrated.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Query:
         marks: Callable[[], Marks],
         sensors: Collection[Series] = (),
         types: Types = BUILT_IN,
+        calibrations: Callable[[], Calibrations] = Calibrations,
     ) -> None:
         """
         Args:
@@ -52,6 +56,7 @@ class Query:
             marks: blocking; how far the archive is.
             sensors: those that there should be: a dead shard can't say which ones it holds.
             types: how the readings are shown.
+            calibrations: blocking; how series are calibrated.
         """
         self.what = what
         self.first = first
@@ -59,6 +64,7 @@ class Query:
         self.known: dict[Series, Known] = {}
         self.archive = archive
         self.types = types
+        self.calibrating = Calibrating(calibrations)
         self._shards = shards
         self._sensors = sensors
         self._read_marks = marks
@@ -70,7 +76,12 @@ class Query:
         self._missing: dict[str, list[Range]] = {location: [] for location in what.locations}
 
     async def learn(self) -> None:
-        """Finds the nodes to read from, the series, and how each is divided between shard and archive."""
+        """Finds the nodes to read from, the series, and how each is divided between shard and archive.
+
+        Raises:
+            StateError: how series are calibrated can't be read.
+        """
+        await self.calibrating.learn()
         # before the shards: a watermark that moves meanwhile is behind, which is always right
         marks = await asyncio.to_thread(self._read_marks)
         held = await asyncio.gather(*(self._learn_shard(shard) for shard in self._shards.values()))
@@ -131,7 +142,7 @@ class Query:
     # ── readings as they came ──
 
     async def window(self, first: int, last: int, sensors: Collection[Series] | None = None) -> Found:
-        """The readings from ``first`` to ``last`` (ms, both included), of every sensor that has any there.
+        """The readings from ``first`` to ``last`` (ms, both included), calibrated, of every sensor that has any there.
 
         Args:
             sensors: of these only; None: of all that are known.
@@ -149,7 +160,7 @@ class Query:
                 continue
             for sensor, samples in gone.items():
                 found[sensor] = merge(samples, found[sensor]) if sensor in found else samples
-            return found
+            return self.calibrating.readings(found)
 
     async def _from_shards(self, plan: Plan) -> dict[Series, list[Held]] | None:
         answers = await asyncio.gather(*(self._from_shard(shard, plan) for shard in self._shards.values()))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from iotd.config.tree import Tree
-from iotd.model.aggregate import AGGREGATIONS, Aggregation
+from iotd.model.aggregate import ASKED, Asked, fits
 from iotd.model.errors import UsageError
+from iotd.model.folding import folded
 from iotd.model.selection import Selection
-from iotd.model.series import natural
+from iotd.model.series import Series, natural
+from iotd.model.types import Types
 
 Ids = int | str | Sequence[int | str] | None
 """The id of a sensor, several of them, or None for all; a number stands for its digits."""
@@ -28,41 +30,61 @@ def select(
     sensor_type: str | None = None,
     unit: str | None = None,
     sensor_ids: Ids = None,
+    seen: Iterable[Series] = (),
 ) -> Selection:
     """The selection that these names describe; None, ``all`` and ``*`` mean all.
 
     Accents, case, spaces and hyphens don't matter: ``Salle de bain`` is ``salle_de_bain``.
 
+    Args:
+        seen: series that there are: their types can be asked for, also those that the table no longer has.
+
     Raises:
         UsageError: there is no such location, type, unit or id; the message names the nearest.
     """
     table = settings.known_types
-    # every type that is known: other sources than the simulator have sensors that `sensors.types` does not name
-    types = tuple(dict.fromkeys((*settings.sensors.types, *table)))
+    table = table.extended({one.type: table.row(one.type, one.unit) for one in seen if one.type not in table})
+    types = tuple(table)
     if unit is not None:
         others = {alias: table[t].unit for t in types for alias in table[t].unit_aliases}
         found = _one("unit", unit, tuple(dict.fromkeys(table[t].unit for t in types)), others)
         types = tuple(t for t in types if table[t].unit == found)
     elif not _is_all(sensor_type):
         types = (_one("type", str(sensor_type), types, {alias: t for t in types for alias in table[t].aliases}),)
-    locations = settings.locations
+    locations = tuple(settings.locations)
     if not _is_all(location):
         there = (*settings.locations, *settings.retired)
-        formers = {former: name for name, known in settings.known.items() for former, _ in known.formers}
-        locations = (_one("location", str(location), there, formers),)
+        others = {former: name for name, known in settings.known.items() for former, _ in known.formers}
+        for name, its in settings.locations.items():
+            others |= dict.fromkeys((*its.aliases, its.name), name)
+        locations = (_one("location", str(location), there, others),)
     return Selection(locations, types, _ids(sensor_ids))
 
 
-def aggregation(name: str) -> Aggregation:
+def aggregation(name: str) -> Asked:
     """The aggregation of that name.
 
     Raises:
         UsageError: there is none.
     """
-    found = _ALSO_CALLED.get(name.lower(), name.lower())
-    if found not in AGGREGATIONS:
-        raise UsageError(f"no aggregation {name!r}; there are {', '.join(AGGREGATIONS)}")
+    wanted = _ALSO_CALLED.get(name.lower(), name.lower())
+    if (found := next((one for one in ASKED if one == wanted), None)) is None:
+        raise UsageError(f"no aggregation {name!r}; there are {', '.join(ASKED)}")
     return found
+
+
+def fitting(what: Selection, asked: Asked, types: Types) -> Selection:
+    """Of the types of a selection those for which an aggregation means something.
+
+    Raises:
+        UsageError: there is none.
+    """
+    fit = tuple(name for name in what.types if fits(asked, types.row(name).kind))
+    if fit or not what.types:
+        return replace(what, types=fit)
+    kind = types.row(what.types[0]).kind
+    there = ", ".join(one for one in ASKED if fits(one, kind))
+    raise UsageError(f"{asked} of {what.types[0]}, a {kind}, means nothing; there are {there}")
 
 
 def _is_all(name: str | None) -> bool:
@@ -90,9 +112,3 @@ def _one(what: str, name: str, known: Sequence[str], others: Mapping[str, str]) 
     if near:
         raise UsageError(f"no {what} {name!r}; did you mean {names[near[0]]!r}? ({there})")
     raise UsageError(f"no {what} {name!r}; {there}")
-
-
-def folded(name: str) -> str:
-    """A name without what people write differently: accents, case, spaces, hyphens, apostrophes."""
-    bare = "".join(c for c in unicodedata.normalize("NFKD", name.strip()) if not unicodedata.combining(c))
-    return "_".join("".join(c if c.isalnum() or c in "°%*" else " " for c in bare.casefold()).split())

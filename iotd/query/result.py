@@ -19,13 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iotd.config.values import format_duration
-from iotd.model.aggregate import Aggregation
+from iotd.model.aggregate import Asked
 from iotd.model.batch import Times, Values
 from iotd.model.errors import UsageError
+from iotd.model.instants import local_zone
 from iotd.model.series import Series
 from iotd.model.types import BUILT_IN, Types
+from iotd.model.wording import many
 from iotd.query.join import Range
-from iotd.query.times import local, local_zone, show
+from iotd.query.times import local, show
 
 if TYPE_CHECKING:
     import pandas
@@ -90,6 +92,8 @@ class Readings(Sequence[Reading]):
         aggregation: what the values are; None: readings as they came.
         bucket: its length, ms; None without aggregation.
         types: how values of each type are shown.
+        calibrated: whether values are others than those that are stored (`iotd sensors calibrate`).
+        imported: how many of the buckets hold imported summaries; ``notes``: what else one should know.
     """
 
     sensors: tuple[Series, ...]
@@ -99,9 +103,12 @@ class Readings(Sequence[Reading]):
     start: int
     stop: int
     answers: tuple[Answer, ...]
-    aggregation: Aggregation | None = None
+    aggregation: Asked | None = None
     bucket: int | None = None
     types: Types = BUILT_IN
+    calibrated: bool = False
+    imported: int = 0
+    notes: tuple[str, ...] = ()
 
     # ── as a sequence ──
 
@@ -126,8 +133,8 @@ class Readings(Sequence[Reading]):
 
     @property
     def problems(self) -> list[str]:
-        """What one should know of it: shards that are dead, replicas that stood in. Empty when all is well."""
-        return [str(a) for a in self.answers if a.missing or a.role == "replica" or a.why]
+        """What one should know of it: dead shards, replicas that stood in, summaries. Empty when all is well."""
+        return [*(str(a) for a in self.answers if a.missing or a.role == "replica" or a.why), *self.notes]
 
     @cached_property
     def units(self) -> tuple[str, ...]:
@@ -242,19 +249,20 @@ class Readings(Sequence[Reading]):
 
     @property
     def how(self) -> str:
-        """What the values are: ``avg of 1m``; nothing for readings as they came."""
-        if self.aggregation is None or self.bucket is None:
-            return ""
-        return f"{self.aggregation} of {format_duration(timedelta(milliseconds=self.bucket))}"
+        """What the values are: ``avg of 1m, calibrated``; nothing for readings as they came."""
+        note = ["calibrated"] if self.calibrated else []
+        if self.aggregation is not None and self.bucket is not None:
+            note.insert(0, f"{self.aggregation} of {format_duration(timedelta(milliseconds=self.bucket))}")
+        return ", ".join(note)
 
     @property
     def summary(self) -> str:
         """How much this is, and of when."""
         what = "reading" if self.aggregation is None else "bucket"
-        sensors = "" if not self.sensors else f" of {len(self.sensors)} sensor{'s' if len(self.sensors) != 1 else ''}"
+        sensors = "" if not self.sensors else f" of {many(len(self.sensors), 'sensor')}"
         partial = "" if self.complete else ", PARTIAL"
         span = f"{show(self.start, zone_name=False)} to {show(self.stop)}"
-        return f"{len(self):,} {what}{'s' if len(self) != 1 else ''}{sensors}, {span}{partial}"
+        return f"{many(len(self), what)}{sensors}, {span}{partial}"
 
     def unit_of(self, sensor: Series) -> str:
         """The unit of a sensor's values here."""
@@ -284,15 +292,11 @@ def concatenate(chunks: Sequence[Readings]) -> Readings:
     sensors = tuple(sorted({sensor for chunk in chunks for sensor in chunk.sensors}))
     place = {sensor: i for i, sensor in enumerate(sensors)}
     series = [np.array([place[s] for s in chunk.sensors], np.int32)[chunk.series] for chunk in chunks if len(chunk)]
-    return Readings(
-        sensors,
-        np.concatenate(series) if series else np.empty(0, np.int32),
-        np.concatenate([chunk.times for chunk in chunks]),
-        np.concatenate([chunk.values for chunk in chunks]),
-        last.start,
-        last.stop,
-        last.answers,
-        last.aggregation,
-        last.bucket,
-        last.types,
+    return replace(
+        last,
+        sensors=sensors,
+        series=np.concatenate(series) if series else np.empty(0, np.int32),
+        times=np.concatenate([chunk.times for chunk in chunks]),
+        values=np.concatenate([chunk.values for chunk in chunks]),
+        imported=sum(chunk.imported for chunk in chunks),
     )

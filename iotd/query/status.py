@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from iotd.config.topology import Shard, Topology
 from iotd.config.tree import Tree
@@ -23,7 +23,9 @@ LIMIT_S = 0.5
 """In which everything is asked; what does not answer in time counts as not answering."""
 
 _MARGIN_S = 0.05
-_RATE_MS = 10_000
+_RATE_MS, _SLOW_RATE_MS = 10_000, 600_000
+_RATED = 3
+"""Readings in the shorter time that make a rate of it; a sensor with fewer is counted over the longer one."""
 _SETTLED_MS = 2_000
 """How old a reading is when it has surely arrived: the rate is that of the seconds before."""
 
@@ -44,7 +46,7 @@ class ShardStatus:
         memory: bytes used by that node.
         series: how many it holds.
         samples: readings it holds.
-        writes_per_second: readings a second, over ten seconds.
+        writes_per_second: readings a second, over ten seconds; of sensors that speak seldom, over ten minutes.
     """
 
     location: str
@@ -199,13 +201,24 @@ async def _figures(settings: Tree, location: str, node: NodeView) -> _Figures:
         Address.parse(node.address), redis, connect_timeout=LIMIT_S, response_timeout=LIMIT_S
     ) as connection:
         keys = await connection.call("TS.QUERYINDEX", f"location={location}")
-        window = max(_RATE_MS, 3 * round(settings.sensors.interval.total_seconds() * 1000))
         upto = time.time_ns() // 1_000_000 - _SETTLED_MS
-        rate = ("TS.MRANGE", upto - window + 1, upto, "ALIGN", "-", "AGGREGATION", "count", window)
-        replies = await connection.call_many(
-            [(*rate, "FILTER", f"location={location}"), *(("TS.INFO", key) for key in keys)]
-        )
-    counted, *infos = (reply for reply in replies if not isinstance(reply, BaseException))
+        counts = [_counts(location, upto - window + 1, upto) for window in (_RATE_MS, _SLOW_RATE_MS)]
+        replies = await connection.call_many([*counts, *(("TS.INFO", key) for key in keys)])
+    lately, longer, *infos = (reply for reply in replies if not isinstance(reply, BaseException))
     samples = sum(int(dict(zip(info[::2], info[1::2], strict=True))[b"totalSamples"]) for info in infos)
-    written = sum(float(count) for _, _, buckets in counted for _, count in buckets)
-    return _Figures(node.memory or 0, len(infos), samples, written * 1000 / window)
+    return _Figures(node.memory or 0, len(infos), samples, _rate(_counted(lately), _counted(longer)))
+
+
+def _counts(location: str, first: int, last: int) -> tuple[str | int, ...]:
+    counted = ("ALIGN", "-", "AGGREGATION", "count", last - first + 1)
+    return ("TS.MRANGE", first, last, *counted, "FILTER", f"location={location}")
+
+
+def _counted(reply: Any) -> dict[bytes, float]:
+    return {key: sum(float(count) for _, count in buckets) for key, _, buckets in reply}
+
+
+def _rate(lately: Mapping[bytes, float], longer: Mapping[bytes, float]) -> float:
+    """Readings a second of all series together."""
+    often = {key: count * 1000 / _RATE_MS for key, count in lately.items() if count >= _RATED}
+    return sum(often.values()) + sum(n * 1000 / _SLOW_RATE_MS for key, n in longer.items() if key not in often)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.model.aggregate import Aggregation, Piece, combine, needs, piece
+from iotd.model.aggregate import Aggregation, Asked, Piece, combine, piece
 from iotd.model.arrays import concatenated
 from iotd.model.batch import Times, Values
 from iotd.model.buckets import Run
+from iotd.model.calibration import raw_needed
 from iotd.model.errors import ArchiveError, ShardError
 from iotd.model.series import Series
 from iotd.query.buckets import runs
+from iotd.query.calibrating import asked
 from iotd.query.engine import Query
-from iotd.query.join import Part, Range, Source, parts
+from iotd.query.join import Range
 from iotd.query.result import Readings
+from iotd.query.segments import Mixed, Segment, planned
 from iotd.stores.base import Found
 
 WINDOW = 50_000
@@ -31,7 +33,7 @@ _STEP_MS = 1000
 async def readings(query: Query) -> AsyncIterator[Readings]:
     """The readings as they came, in chunks of about :data:`WINDOW`; at least one chunk, which may be empty."""
     await query.learn()
-    at = _begins(query)
+    at = begins(query)
     length = max(1, WINDOW // max(1, len(query.known))) * _STEP_MS
     noted = query.first
     while at < query.stop and query.known:
@@ -42,10 +44,10 @@ async def readings(query: Query) -> AsyncIterator[Readings]:
         count = sum(len(times) for times, _ in found.values())
         length = max(1, round(length * min(8.0, max(0.125, WINDOW / max(1, count)))))
         if count or at >= query.stop:
-            yield _chunk(query, found)
+            yield chunk_of(query, found)
     if noted < query.stop:
         query.note_missing(noted, query.stop - 1)
-        yield _chunk(query, {})
+        yield chunk_of(query, {})
 
 
 async def aggregated(query: Query, what: Aggregation, bucket: int) -> AsyncIterator[Readings]:
@@ -58,23 +60,25 @@ async def aggregated(query: Query, what: Aggregation, bucket: int) -> AsyncItera
     at_once = max(1, WINDOW // max(1, len(query.known)))
     noted = query.first
     if query.known:
-        for run in runs(_begins(query), query.stop, bucket, at_once):
+        for run in runs(begins(query), query.stop, bucket, at_once):
             found = await _Buckets(query, what, run).compute()
             last = min(run.last, query.stop - 1)
             query.note_missing(noted, last)
             noted = last + 1
             if found or noted >= query.stop:
-                yield _chunk(query, found, what, bucket)
+                yield chunk_of(query, found, what, bucket)
     if noted < query.stop:
         query.note_missing(noted, query.stop - 1)
-        yield _chunk(query, {}, what, bucket)
+        yield chunk_of(query, {}, what, bucket)
 
 
-def _begins(query: Query) -> int:
+def begins(query: Query) -> int:
+    """The time (ms) of the first reading that there may be in the range."""
     return max(query.first, min(query.begins.values(), default=query.stop))
 
 
-def _chunk(query: Query, found: Found, what: Aggregation | None = None, bucket: int | None = None) -> Readings:
+def chunk_of(query: Query, found: Found, what: Asked | None = None, bucket: int | None = None) -> Readings:
+    """What was found, in time order, with the answers so far."""
     sensors = tuple(sorted(found))
     series = np.repeat(np.arange(len(sensors), dtype=np.int32), [len(found[s][0]) for s in sensors])
     times = np.concatenate([found[s][0] for s in sensors]) if sensors else np.empty(0, np.int64)
@@ -91,33 +95,20 @@ def _chunk(query: Query, found: Found, what: Aggregation | None = None, bucket: 
         what,
         bucket,
         query.types,
+        query.calibrating.applied and what != "count",
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    """Whole buckets of one sensor that one server computes, from ``first`` to ``last`` ms."""
-
-    sensor: Series
-    first: int
-    last: int
-    source: Source
-
-
-@dataclass(slots=True)
-class _Mixed:
-    """A range of whole buckets of some sensors that no server can compute alone."""
-
-    first: int
-    last: int
-    sensors: set[Series] = field(default_factory=set)
+_Answered = tuple[Segment, list[tuple[Times, Values]]]
+"""A segment, and what the server said to each thing that it was asked."""
 
 
 class _Buckets:
     """The buckets of one run.
 
     Where all of a bucket is in one place, the server there computes it. A bucket that the boundary cuts is put
-    together from the archive's part and the readings after it; one that a dirty range touches, from readings only.
+    together from the archive's part and the readings after it; one that a dirty range touches, or in which another
+    calibration begins, from readings only.
     """
 
     def __init__(self, query: Query, what: Aggregation, run: Run) -> None:
@@ -130,7 +121,7 @@ class _Buckets:
     async def compute(self) -> Found:
         """By sensor: the starts of the buckets that are not empty, and their aggregations."""
         while True:
-            segments, mixed = self._plan()
+            segments, mixed = planned(self._query, self._run, self._first, self._last)
             *results, doubted = await asyncio.gather(
                 self._by_shards(segments),
                 self._by_archive(segments),
@@ -141,70 +132,62 @@ class _Buckets:
             if await self._expired(segments):
                 continue
             columns: dict[Series, list[tuple[Times, Values]]] = {}
-            for result in results:
-                for sensor, pairs in (result or {}).items():
-                    columns.setdefault(sensor, []).extend(pairs)
+            for segment, answers in (one for result in results for one in result or ()):
+                pair, moved = self._made(segment, answers)
+                columns.setdefault(segment.sensor, []).append(pair)
+                mixed += moved
             for range_ in mixed:
                 for sensor, pair in (await self._put_together(range_)).items():
                     columns.setdefault(sensor, []).append(pair)
             return {s: found for s, pairs in columns.items() if len((found := _sorted(pairs))[0])}
 
-    # ── who computes what ──
+    # ── what servers compute ──
 
-    def _plan(self) -> tuple[list[_Segment], list[_Mixed]]:
-        segments: list[_Segment] = []
-        mixed: dict[tuple[int, int], _Mixed] = {}
-        for sensor, known in self._query.known.items():
-            taken = self._first
-            its = parts(known, self._query.reach(sensor.location), self._first, self._last)
-            for part in its:
-                whole = self._whole_buckets(part)
-                if whole is None or part.source == "both":
-                    continue
-                if taken < whole.first:
-                    mixed.setdefault((taken, whole.first - 1), _Mixed(taken, whole.first - 1)).sensors.add(sensor)
-                segments.append(_Segment(sensor, whole.first, whole.last, part.source))
-                taken = whole.last + 1
-            if its and taken <= self._last:
-                mixed.setdefault((taken, self._last), _Mixed(taken, self._last)).sensors.add(sensor)
-        return segments, list(mixed.values())
+    def _asks(self, segment: Segment) -> tuple[Aggregation, ...]:
+        """What is asked of a segment; of several things the first once more, to see what came in between."""
+        asks = raw_needed(self._what, segment.line)
+        return asks if len(asks) == 1 else (*asks, asks[0])
 
-    def _whole_buckets(self, part: Part) -> Range | None:
-        """The buckets of which all that is in the query's range lies in this part."""
-        run = self._run
-        first = (
-            part.first
-            if part.first == self._first
-            else -(-(part.first - run.first) // run.width) * run.width + run.first
-        )
-        last = (
-            part.last
-            if part.last == self._last
-            else (part.last + 1 - run.first) // run.width * run.width + run.first - 1
-        )
-        return Range(first, last) if first <= last else None
-
-    async def _by_shards(self, segments: list[_Segment]) -> dict[Series, list[tuple[Times, Values]]] | None:
-        wanted = [(s.sensor, self._what, self._run, s.first, s.last) for s in segments if s.source == "shard"]
+    async def _by_shards(self, segments: Iterable[Segment]) -> list[_Answered] | None:
+        its = [segment for segment in segments if segment.source == "shard"]
+        wanted = [(s.sensor, what, self._run, s.first, s.last) for s in its for what in self._asks(s)]
         try:
-            results = await self._query.shard_buckets(wanted)
+            found = iter(await self._query.shard_buckets(wanted))
         except ShardError:
             return None
-        return _by_sensor((sensor, result) for (sensor, *_), result in zip(wanted, results, strict=True))
+        return [(segment, [next(found) for _ in self._asks(segment)]) for segment in its]
 
-    async def _by_archive(self, segments: list[_Segment]) -> dict[Series, list[tuple[Times, Values]]] | None:
-        # one question for all the sensors that ask for the same range
-        groups: dict[Range, set[Series]] = {}
+    async def _by_archive(self, segments: Iterable[Segment]) -> list[_Answered] | None:
+        # one question for all the sensors that ask for the same of the same range
+        groups: dict[tuple[Range, tuple[Aggregation, ...]], list[Segment]] = {}
         for segment in segments:
             if segment.source == "archive":
-                groups.setdefault(Range(segment.first, segment.last), set()).add(segment.sensor)
-        found: list[tuple[Series, tuple[Times, Values]]] = []
-        for range_, sensors in groups.items():
-            result = await self._ask_archive(self._what, range_, sensors)
-            if result is None:
+                groups.setdefault((Range(segment.first, segment.last), self._asks(segment)), []).append(segment)
+        answered: list[_Answered] = []
+        for (range_, asks), its in groups.items():
+            results = [await self._ask_archive(what, range_, {one.sensor for one in its}) for what in asks]
+            if (found := [one for one in results if one is not None]) != results:
                 return None
-            found += result.items()
-        return _by_sensor(found)
+            answered += [(one, [result.get(one.sensor, concatenated([])) for result in found]) for one in its]
+        return answered
+
+    def _made(self, segment: Segment, answers: list[tuple[Times, Values]]) -> tuple[tuple[Times, Values], list[Mixed]]:
+        """The aggregations of a segment; and those of its buckets in which readings came between two answers."""
+        line, buckets = segment.line, self._query.calibrating.buckets
+        asks = raw_needed(self._what, line)
+        if len(asks) == 1:
+            ((times, values),) = answers
+            return (times, buckets(self._what, line, {asks[0]: values})), []
+        found = [dict(zip(times.tolist(), values.tolist(), strict=True)) for times, values in answers]
+        starts = set[int]().union(*found)
+        steady = sorted(t for t in starts if all(t in one for one in found) and found[0][t] == found[-1][t])
+        columns = [np.array([one[t] for t in steady], np.float64) for one in found]
+        made = buckets(self._what, line, dict(zip(asks, columns, strict=False)))
+        moved = [self._mixed(segment, start) for start in sorted(starts.difference(steady))]
+        return (np.array(steady, np.int64), made), moved
+
+    def _mixed(self, segment: Segment, start: int) -> Mixed:
+        return Mixed(max(start, segment.first), min(start + self._run.width - 1, segment.last), {segment.sensor})
 
     async def _ask_archive(self, what: Aggregation, range_: Range, sensors: set[Series]) -> Found | None:
         query = self._query
@@ -217,14 +200,14 @@ class _Buckets:
             return None
         return {sensor: pair for sensor, pair in found.items() if sensor in sensors}
 
-    async def _expired(self, segments: list[_Segment]) -> bool:
+    async def _expired(self, segments: list[Segment]) -> bool:
         """Whether retention took something from a shard's segments since they were planned; the next plan knows it."""
         asked = {s.sensor: s.first for s in segments if s.source == "shard"}
         return await self._query.expired(asked)
 
     # ── what no server can compute alone ──
 
-    async def _put_together(self, mixed: _Mixed) -> Found:
+    async def _put_together(self, mixed: Mixed) -> Found:
         pieces: dict[tuple[Series, int], list[Piece]] = {}
         at = await self._head(mixed, pieces)
         length = max(1, WINDOW // len(mixed.sensors)) * _STEP_MS
@@ -247,24 +230,27 @@ class _Buckets:
             for sensor, rows in found.items()
         }
 
-    async def _head(self, mixed: _Mixed, pieces: dict[tuple[Series, int], list[Piece]]) -> int:
+    async def _head(self, mixed: Mixed, pieces: dict[tuple[Series, int], list[Piece]]) -> int:
         """The archive's part of a bucket that only the boundary cuts; returns the first ms that is still to be read."""
         known = [self._query.known[sensor] for sensor in mixed.sensors]
         upto = min(*(k.boundary for k in known), mixed.last)
         dirty = any(r.within(mixed.first, mixed.last) for k in known for r in (*k.dirty, *k.doubt))
         one = (mixed.first - self._run.first) // self._run.width == (mixed.last - self._run.first) // self._run.width
-        if dirty or not one or upto < mixed.first:
+        another = any(self._query.calibrating.of(sensor).begins(mixed.first, upto) for sensor in mixed.sensors)
+        if dirty or another or not one or upto < mixed.first or not self._query.reach("").archive:
             return mixed.first
-        parts_of: dict[Series, dict[str, float]] = {}
-        for need in needs(self._what):
+        calibrating = self._query.calibrating
+        lines = {sensor: calibrating.of(sensor).at(mixed.first) for sensor in mixed.sensors}
+        raw: dict[Series, dict[Aggregation, float]] = {}
+        for need in asked(self._what, lines.values()):
             found = await self._ask_archive(need, Range(mixed.first, upto), mixed.sensors)
             if found is None:
                 return mixed.first
             for sensor, (_, values) in found.items():
-                parts_of.setdefault(sensor, {})[need] = float(values[0])
+                raw.setdefault(sensor, {})[need] = float(values[0])
         bucket = (mixed.first - self._run.first) // self._run.width
-        for sensor, its in parts_of.items():
-            pieces[sensor, bucket] = [its]
+        for sensor, its in raw.items():
+            pieces[sensor, bucket] = [calibrating.piece(self._what, lines[sensor], its)]
         return upto + 1
 
 
@@ -272,13 +258,6 @@ def _shares(buckets: NDArray[np.int64], values: Values) -> tuple[list[int], list
     """The values of each bucket; ``buckets`` never falls."""
     cuts = np.flatnonzero(np.diff(buckets)) + 1
     return buckets[np.concatenate(([0], cuts)).astype(np.intp)].tolist(), np.split(values, cuts)
-
-
-def _by_sensor(found: Iterable[tuple[Series, tuple[Times, Values]]]) -> dict[Series, list[tuple[Times, Values]]]:
-    by: dict[Series, list[tuple[Times, Values]]] = {}
-    for sensor, pair in found:
-        by.setdefault(sensor, []).append(pair)
-    return by
 
 
 def _sorted(pairs: list[tuple[Times, Values]]) -> tuple[Times, Values]:

@@ -10,7 +10,10 @@ from typing import Any
 
 from iotd.config import Settings, load
 from iotd.config.topology import topology
+from iotd.intake.assignments import read_calibrations
 from iotd.intake.catalogue import catalogued
+from iotd.intake.summaries import Summaries
+from iotd.model.calibration import Calibrations
 from iotd.model.errors import UsageError
 from iotd.model.selection import Selection
 from iotd.model.series import Series
@@ -18,12 +21,15 @@ from iotd.query import stream
 from iotd.query.blocking import Blocking, iterating, waiting
 from iotd.query.distribution import Distribution, distribution
 from iotd.query.engine import Query
+from iotd.query.imported import with_summaries
+from iotd.query.increase import increases
 from iotd.query.marks import Marks, read_marks
-from iotd.query.names import Ids, aggregation, select
+from iotd.query.names import Ids, aggregation, fitting, select
 from iotd.query.result import Readings, concatenate
 from iotd.query.shard import ShardSource
 from iotd.query.status import ShardsStatus, shards_status
 from iotd.query.times import Time, local, parse_bucket, parse_range, parse_time
+from iotd.sources.simulator.signal import sensors
 from iotd.stores.base import Store
 from iotd.stores.registry import open_store
 
@@ -102,6 +108,7 @@ class ShardingSystem:
         sensor_ids: Ids = None,
         agg: str | None = None,
         bucket: timedelta | float | str | None = None,
+        raw: bool = False,
     ) -> Readings:
         """The readings of a type in a location, hot and archived ones together.
 
@@ -111,8 +118,10 @@ class ShardingSystem:
             start, end: times as :func:`iotd.query.times.parse_time` reads them; the start is part of the range, the
                 end is not; without an end: up to now.
             sensor_ids: one id or several; None: all sensors.
-            agg: an aggregation of :data:`iotd.model.aggregate.AGGREGATIONS`, computed by the servers; needs ``bucket``.
+            agg: an aggregation of :data:`iotd.model.aggregate.ASKED`; needs ``bucket``. Types that it does not fit are
+                left out: there is no mean of a state.
             bucket: the length of a bucket: ``"1m"``, a timedelta, or seconds; one of a day begins at midnight.
+            raw: what is stored; else what was said by ``iotd sensors calibrate`` is applied, and ``.calibrated`` tells.
 
         Returns:
             all of it, in memory (20 bytes a reading); for long ranges see :meth:`stream_location_data`. A shard that
@@ -120,9 +129,10 @@ class ShardingSystem:
 
         Raises:
             UsageError: there is no such location, type, sensor or aggregation, or a time can't be read.
+            StateError: how sensors are calibrated can't be read.
         """
         chunks = self.stream_location_data(
-            location, sensor_type, start, end, sensor_ids=sensor_ids, agg=agg, bucket=bucket
+            location, sensor_type, start, end, sensor_ids=sensor_ids, agg=agg, bucket=bucket, raw=raw
         )
         return concatenate([chunk async for chunk in chunks])
 
@@ -135,6 +145,7 @@ class ShardingSystem:
         sensor_ids: Ids = None,
         agg: str | None = None,
         bucket: timedelta | float | str | None = None,
+        raw: bool = False,
     ) -> Readings:
         """The readings of every sensor with a unit, from all shards at once; see :meth:`query_location_data`.
 
@@ -144,7 +155,7 @@ class ShardingSystem:
         Raises:
             UsageError: there is no such unit, sensor or aggregation, or a time can't be read.
         """
-        chunks = self.stream_by_unit_measure(unit, start, end, sensor_ids=sensor_ids, agg=agg, bucket=bucket)
+        chunks = self.stream_by_unit_measure(unit, start, end, sensor_ids=sensor_ids, agg=agg, bucket=bucket, raw=raw)
         return concatenate([chunk async for chunk in chunks])
 
     def stream_location_data(
@@ -157,6 +168,7 @@ class ShardingSystem:
         sensor_ids: Ids = None,
         agg: str | None = None,
         bucket: timedelta | float | str | None = None,
+        raw: bool = False,
     ) -> AsyncIterator[Readings]:
         """The same in chunks of about 50,000 readings in time order, so that memory stays flat however long the range.
 
@@ -165,8 +177,9 @@ class ShardingSystem:
         Raises:
             UsageError: as :meth:`query_location_data`, at once.
         """
-        what = select(self.settings, location=location, sensor_type=sensor_type, sensor_ids=sensor_ids)
-        return self._stream(what, start, end, agg, bucket)
+        seen = self._seen()
+        what = select(self.settings, location=location, sensor_type=sensor_type, sensor_ids=sensor_ids, seen=seen)
+        return self._stream(what, start, end, agg, bucket, seen=seen, raw=raw)
 
     def stream_by_unit_measure(
         self,
@@ -177,14 +190,16 @@ class ShardingSystem:
         sensor_ids: Ids = None,
         agg: str | None = None,
         bucket: timedelta | float | str | None = None,
+        raw: bool = False,
     ) -> AsyncIterator[Readings]:
         """:meth:`query_by_unit_measure` in chunks; see :meth:`stream_location_data`.
 
         Raises:
             UsageError: as :meth:`query_by_unit_measure`, at once.
         """
-        what = select(self.settings, unit=unit, sensor_ids=sensor_ids)
-        return self._stream(what, start, end, agg, bucket)
+        seen = self._seen()
+        what = select(self.settings, unit=unit, sensor_ids=sensor_ids, seen=seen)
+        return self._stream(what, start, end, agg, bucket, seen=seen, raw=raw)
 
     async def get_sensors(
         self, location: str | None = None, sensor_type: str | None = None, *, unit: str | None = None
@@ -194,8 +209,9 @@ class ShardingSystem:
         Raises:
             UsageError: there is no such location, type or unit.
         """
-        what = select(self.settings, location=location, sensor_type=sensor_type, unit=unit)
-        query = self._query(what, 0, parse_time("now") + 1)
+        seen = self._seen()
+        what = select(self.settings, location=location, sensor_type=sensor_type, unit=unit, seen=seen)
+        query = self._query(what, seen, 0, parse_time("now") + 1, raw=True)
         try:
             await query.learn()
         finally:
@@ -209,16 +225,27 @@ class ShardingSystem:
         end: Time | None,
         agg: str | None,
         bucket: timedelta | float | str | None,
+        *,
+        seen: list[Series],
+        raw: bool,
     ) -> AsyncIterator[Readings]:
         first, stop = parse_range(start, end)
+        summaries = Summaries(self.settings.state, self.settings.known_types)
         if agg is None and bucket is None:
-            return self._closing(self._query(what, first, stop), stream.readings)
+            read = with_summaries(stream.readings, summaries, partial(self._query, what, seen, raw=raw))
+            return self._closing(self._query(what, seen, first, stop, raw=raw), read)
         if bucket is None:
             raise UsageError(f"agg {agg!r} needs a bucket: over how long, for instance 1m")
         if agg is None:
             raise UsageError(f"bucket {bucket!r} needs an aggregation: what of each bucket, for instance avg")
-        compute = partial(stream.aggregated, what=aggregation(agg), bucket=parse_bucket(bucket))
-        return self._closing(self._query(what, first, stop), compute)
+        asked, width = aggregation(agg), parse_bucket(bucket)
+        what = fitting(what, asked, self.settings.known_types)
+        if asked == "increase":
+            chunks: Any = partial(increases, bucket=width)
+        else:
+            chunks = partial(stream.aggregated, what=asked, bucket=width)
+        read = with_summaries(chunks, summaries, partial(self._query, what, seen, raw=raw), asked, width)
+        return self._closing(self._query(what, seen, first, stop, raw=raw), read)
 
     async def _closing(self, query: Query, read: Any) -> AsyncIterator[Readings]:
         try:
@@ -227,20 +254,16 @@ class ShardingSystem:
         finally:
             await query.close()
 
-    def _known(self) -> list[Series]:
-        """The series that there should be: a dead shard can't say which ones it holds."""
-        simulated, types = self.settings.sensors, self.settings.known_types
-        found = catalogued(self.settings.state / "catalogue.sqlite")
-        if found is None:  # no daemon has run here: the system's sensors are the simulated ones, or unknown
-            found = [
-                Series(kind, location, str(n), types.unit(kind))
-                for location in self.settings.locations
-                for kind in simulated.types
-                for n in range(1, simulated.per_type + 1)
-            ]
-        return found
+    def _seen(self) -> list[Series]:
+        """The series that there are: a dead shard can't say which ones it holds."""
+        settings = self.settings
+        found = catalogued(settings.state / "catalogue.sqlite")
+        if found is None and settings.simulates:  # no daemon has run here, and a simulator's sensors are known
+            types, count = settings.sensors.types, settings.sensors.per_type
+            return [one for name in settings.locations for one in sensors(name, types, count, settings.known_types)]
+        return found or []
 
-    def _query(self, what: Selection, first: int, stop: int) -> Query:
+    def _query(self, what: Selection, seen: list[Series], first: int, stop: int, *, raw: bool) -> Query:
         archive = self._archive
 
         def marks() -> Marks:
@@ -248,8 +271,18 @@ class ShardingSystem:
 
         shards = {name: ShardSource(self._topology.shard(name), self.settings) for name in what.locations}
         types = self.settings.known_types
-        sensors = [series for series in self._known() if series in what]
-        return Query(what, first, stop, shards=shards, archive=archive, marks=marks, sensors=sensors, types=types)
+        wanted = [series for series in seen if series in what]
+        return Query(
+            what,
+            first,
+            stop,
+            shards=shards,
+            archive=archive,
+            marks=marks,
+            sensors=wanted,
+            types=types,
+            calibrations=Calibrations if raw else partial(read_calibrations, self.settings.state),
+        )
 
 
 class BlockingShardingSystem(Blocking[ShardingSystem]):

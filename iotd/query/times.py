@@ -7,10 +7,10 @@ import time
 import unicodedata
 from calendar import monthrange
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from functools import cache
 from typing import Literal
 
 from iotd.model.errors import UsageError
+from iotd.model.instants import local_zone
 
 Time = datetime | date | int | float | str
 """A moment: a datetime (naive: local), a date, seconds since the epoch, or text (see :func:`parse_time`)."""
@@ -47,17 +47,6 @@ _WEEKDAYS = {
 }
 _CLOCK = re.compile(r"(\d{1,2})(?::(\d{2})(?::(\d{2}))?| ?h ?(\d{2})?) ?(am|pm)?|(\d{1,2}) ?(am|pm)")
 _EUROPEAN = re.compile(r"(\d{1,2})[./](\d{1,2})[./](\d{4})")
-
-
-@cache
-def local_zone() -> tzinfo:
-    """The zone that people here live by: ``$TZ``, else the system's."""
-    import tzlocal  # noqa: PLC0415  # only where a time is read or shown
-
-    try:
-        return tzlocal.get_localzone()
-    except Exception as e:  # it raises what zoneinfo or the system's files make it raise
-        raise UsageError(f"the local time zone can't be had ({e}); set TZ, for instance TZ=Europe/Paris") from None
 
 
 def parse_time(value: Time, *, edge: Edge = "start", now: int | None = None, zone: tzinfo | None = None) -> int:

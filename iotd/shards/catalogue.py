@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.model.series import Series
+from iotd.model.batch import Batch
+from iotd.model.series import Found, Series
 
 
 class Catalogue(Protocol):
@@ -33,18 +34,27 @@ class Catalogue(Protocol):
         """The number of a series; None where it was never registered."""
         ...
 
+    def labels(self, series: Series) -> Mapping[str, str]:
+        """The labels that a series has in a shard: what is known of it."""
+        ...
+
+    async def recover(self, found: Sequence[Found]) -> None:
+        """Registers series that a shard has and this does not know; durable when it returns.
+
+        Raises:
+            StateError: it can't be written.
+        """
+
     def of_location(self, location: str) -> Sequence[int]:
         """The numbers of a location's series."""
         ...
 
 
-class Held(Protocol):
-    """Keeps what a shard refuses for good, with the reason."""
+class Refuse(Protocol):
+    """Holds readings that a shard refuses for good, each with its reason; they are on disk when it returns."""
 
-    def add(self, letters: Iterable[Mapping[str, Any]], reason: str) -> int:
-        """Keeps one letter per reading, durably; blocks meanwhile. Returns how many.
-
-        Raises:
-            OSError: they are not kept.
+    async def __call__(self, batch: Batch, reasons: Sequence[str]) -> None:
         """
-        ...
+        Raises:
+            StateError: they can't be held now.
+        """

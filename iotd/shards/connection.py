@@ -21,7 +21,7 @@ from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from iotd.config.tree import Credentials, Redis
+from iotd.config.sections.servers import Credentials, Redis
 from iotd.config.values import Address
 from iotd.model.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
 from iotd.shards.tls import tls_context

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from iotd.config.tree import Redis
+from iotd.config.sections.servers import Redis
 from iotd.config.values import Address
 from iotd.model.batch import Times, Values
 from iotd.model.errors import ShardError

@@ -8,6 +8,7 @@ import numpy as np
 
 from iotd.config.values import Address
 from iotd.log.base import Partition
+from iotd.model.instants import NEVER
 from iotd.ops.loggers import get_logger
 from iotd.shards.catalogue import Catalogue
 from iotd.shards.connection import Connection
@@ -15,9 +16,6 @@ from iotd.shards.repair import Repair
 from iotd.shards.series import Made
 
 log = get_logger(__name__)
-
-_NEVER = -(2**61)
-"""A newest time below this is that of a series without readings."""
 
 
 class Losses:
@@ -35,7 +33,7 @@ class Losses:
         self._made = made
         self._repair = repair
         # series that had readings before: from which sequence on is not known
-        self._earlier = {n for n in catalogue.of_location(partition.name) if catalogue.newest[n] > _NEVER}
+        self._earlier = {n for n in catalogue.of_location(partition.name) if catalogue.newest[n] > NEVER}
         self._first: dict[int, int] = {}
 
     def first_sent(self, numbers: Iterable[int], after: int) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from iotd.config.sections.servers import Credentials
 from iotd.config.topology import Node, Shard
-from iotd.config.tree import Credentials, Tree
+from iotd.config.tree import Tree
 from iotd.config.values import Address
 from iotd.model.errors import IotdError
 from iotd.shards.connection import Argument, Connection

@@ -241,34 +241,6 @@ class ShardReader:
                     )
         return found
 
-    async def by_type(self, first: int, bucket: int) -> dict[str, list[tuple[int, float, float, float]]]:
-        """Mean, smallest and largest of all sensors of a type, per bucket (ms) from ``first`` (ms) on.
-
-        Returns:
-            by type, in time order: start of the bucket (ms), mean, smallest, largest. The server computes them.
-
-        Raises:
-            ShardError: no node, or no answer.
-        """
-        replies = await self._link.ask(
-            *(
-                (
-                    *("TS.MRANGE", first, "+", "ALIGN", 0, "AGGREGATION", how, bucket),
-                    *("FILTER", f"location={self.location}", "GROUPBY", "type", "REDUCE", how),
-                )
-                for how in ("avg", "min", "max")
-            )
-        )
-        mean, low, high = ({group.decode().removeprefix("type="): points for group, _, points in r} for r in replies)
-        return {
-            kind: [
-                (int(time), float(value), float(least), float(most))
-                for (time, value), (_, least), (_, most) in zip(points, low[kind], high[kind], strict=False)
-            ]
-            for kind, points in mean.items()
-            if kind in low and kind in high
-        }
-
 
 def _begins(info: Any) -> int | None:
     if info is None:

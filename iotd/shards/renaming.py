@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from iotd.config.tree import Redis
+from iotd.config.sections.servers import Redis
 from iotd.model.series import Series
 from iotd.ops.loggers import get_logger
 from iotd.shards.catalogue import Catalogue
@@ -47,7 +47,7 @@ async def _rename(
         after = replace(before, location=location)
         if after.key != before.key:
             commands.append(("RENAMENX", before.key, after.key))
-        commands.append(("TS.ALTER", after.key, *options(after, settings)))
+        commands.append(("TS.ALTER", after.key, *options(catalogue.labels(after), settings)))
     *_, done = await connection.call_many([*commands, ("EXEC",)])
     if isinstance(done, BaseException):
         raise shard_error(done, f"{connection.address}: EXEC")

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iotd.config.tree import Redis
+from iotd.config.sections.servers import Redis
 from iotd.log.base import Partition
 from iotd.log.deletions import standing
 from iotd.model.arrays import distinct
-from iotd.model.batch import Numbers, Times, Values
-from iotd.model.errors import ShardError, ShardUnavailable
+from iotd.model.batch import Batch, Numbers, Times, Values
+from iotd.model.errors import ShardError, ShardUnavailable, StateError
 from iotd.model.series import Series
 from iotd.ops.loggers import get_logger
-from iotd.shards.catalogue import Catalogue, Held
+from iotd.shards.catalogue import Catalogue, Refuse
 from iotd.shards.connection import Connection, shard_error
 from iotd.shards.madd import Commands, Packer
 from iotd.shards.replies import Findings, all_good, examine
@@ -33,36 +32,27 @@ _AT_ONCE = 500
 
 
 class Refusals:
-    """Keeps what Redis refuses for good."""
+    """Holds what Redis refuses for good."""
 
-    def __init__(self, location: str, catalogue: Catalogue, held: Held) -> None:
+    def __init__(self, location: str, refuse: Refuse) -> None:
         self._location = location
-        self._catalogue = catalogue
-        self._held = held
+        self._refuse = refuse
 
     async def hold(self, commands: Commands, refused: list[tuple[int, str]]) -> None:
-        """Keeps readings, named by their places, with the words of Redis; returns when they are on disk.
+        """Holds readings, named by their places, with the words of Redis; returns when they are on disk.
 
         Raises:
-            ShardUnavailable: they can't be kept now (disk full).
+            ShardUnavailable: they can't be held now (disk full).
         """
         if not refused:
             return
-        letters: list[Mapping[str, Any]] = [
-            {
-                "location": self._location,
-                "key": self._catalogue.keys[commands.series[place]].decode(),
-                "time": int(commands.times[place]),
-                "value": repr(float(commands.values[place])),
-                "said": said,
-            }
-            for place, said in refused
-        ]
+        places = [place for place, _ in refused]
+        columns = commands.series[places], commands.times[places], commands.values[places]
         try:
-            await asyncio.to_thread(self._held.add, letters, "refused by Redis")
-        except OSError as e:
-            raise ShardUnavailable(f"{self._location}: refused readings can't be kept ({e}); free some disk") from None
-        log.warning("readings_refused", shard=self._location, count=len(letters), said=refused[0][1])
+            await self._refuse(Batch(self._location, *columns), [f"refused by Redis: {said}" for _, said in refused])
+        except StateError as e:
+            raise ShardUnavailable(f"{self._location}: refused readings can't be held ({e}); free some disk") from None
+        log.warning("readings_refused", shard=self._location, count=len(refused), said=refused[0][1])
 
 
 class Repair:
@@ -90,7 +80,8 @@ class Repair:
             findings = await self._exchange(connection, commands)
             if findings.missing:
                 numbers = distinct(commands.series[findings.missing]).tolist()
-                await make_series(connection, map(self._catalogue.series, numbers), self._settings)
+                series_of = map(self._catalogue.series, numbers)
+                await make_series(connection, series_of, self._catalogue.labels, self._settings)
                 findings = await self._exchange(connection, commands)
             refused = findings.refused + [(place, "the key is not a TSDB key") for place in findings.missing]
             await self._refusals.hold(commands, refused)
@@ -149,7 +140,7 @@ class Repair:
         Raises:
             ShardError: it does not take them now.
         """
-        _, taken = await make_series(connection, [series], self._settings)
+        _, taken = await make_series(connection, [series], self._catalogue.labels, self._settings)
         if taken:
             raise ShardError(f"{connection.address}: {series.key} holds something else; rename or delete that key")
         count = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from iotd.ops.loggers import get_logger
 from iotd.ops.outage import Outage
 from iotd.ops.systemerrors import said
 from iotd.ops.tasks import together
-from iotd.shards.catalogue import Catalogue, Held
+from iotd.shards.catalogue import Catalogue, Refuse
 from iotd.shards.checkpoint import checkpoint_key
 from iotd.shards.failovers import Failover, ShardingMetadata
 from iotd.shards.identity import Expected, from_0_1
@@ -54,7 +54,6 @@ class ShardState:
         durable: readings on the disks of master and replica, since then.
         replayed: batches that waited when a master was taken up.
         held: readings that were not accepted since then, by the intake or by Redis.
-        held_lately: of these, those of the last hour.
         expired: readings older than the shard keeps, which only the archive takes.
         lost_series: series of which the shard may lack what the log no longer has, not yet written back.
         trouble: why nothing is written at present, None while all is well.
@@ -90,7 +89,6 @@ class ShardState:
     durable: int
     replayed: int
     held: int
-    held_lately: int
     expired: int
     lost_series: int
     trouble: str | None
@@ -121,7 +119,7 @@ class ShardService:
         catalogue: Catalogue,
         *,
         system: str,
-        held: Held,
+        refuse: Refuse,
         settings: Tree,
         state: Path,
         heard: Callable[[str, float], None] = lambda node, ahead_ms: None,
@@ -129,7 +127,7 @@ class ShardService:
         """
         Args:
             system: the id of the system that its servers are to belong to.
-            held: keeps the readings that Redis refuses.
+            refuse: holds the readings that Redis refuses.
             state: the state directory, for the sharding metadata.
             heard: told by how much a node's clock is ahead of ours, ms.
         """
@@ -142,7 +140,6 @@ class ShardService:
             state, shard, lambda: [catalogue.keys[n].decode() for n in numbers(shard.location)], system
         )
         self._metadata_fails = Outage()
-        self._held_lately = Lately(_LATELY_S)
         self._failovers_lately = Lately(_LATELY_S)
         self._failovers = 0
         self._outage_s = 0.0
@@ -154,7 +151,7 @@ class ShardService:
             self.partition,
             catalogue,
             watcher=self.watcher,
-            held=held,
+            refuse=refuse,
             settings=settings,
             failed_over=self._failed_over,
         )
@@ -165,10 +162,13 @@ class ShardService:
         the archive has takes them out."""
         return self.writer.losses.series
 
+    def relabel(self, numbers: Iterable[int]) -> None:
+        """See :meth:`iotd.shards.writer.Writer.relabel`."""
+        self.writer.relabel(numbers)
+
     def go_on_from(self, before: ShardService) -> None:
         """Goes on where a service of the same location left off, which this one replaces."""
         self.writer.go_on_from(before.writer)
-        self._held_lately = before._held_lately
         self._failovers_lately = before._failovers_lately
         self._failovers = before._failovers
         self._outage_s = before._outage_s
@@ -243,7 +243,6 @@ class ShardService:
             durable=self._durable,
             replayed=stats.replayed,
             held=held + stats.refused,
-            held_lately=self._held_lately.of(held + stats.refused),
             expired=stats.expired,
             lost_series=len(self.lost_series),
             # a node that is refused is why nothing is written only where there is no other one to write to

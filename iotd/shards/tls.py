@@ -12,7 +12,7 @@ import threading
 from functools import lru_cache
 from pathlib import Path
 
-from iotd.config.tree import Credentials
+from iotd.config.sections.servers import Credentials
 
 _File = tuple[str, int, int] | None
 _turn = threading.Lock()  # those who need the same context at once wait for one, rather than make one each

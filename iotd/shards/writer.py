@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,7 @@ from iotd.model.series import Series
 from iotd.ops.backoff import Backoff
 from iotd.ops.loggers import get_logger
 from iotd.ops.tasks import together
-from iotd.shards.catalogue import Catalogue, Held
+from iotd.shards.catalogue import Catalogue, Refuse
 from iotd.shards.checkpoint import CONNECTIONS, Checkpoint
 from iotd.shards.connection import Connection
 from iotd.shards.election import Belief
@@ -50,7 +51,7 @@ class Writer:
         catalogue: Catalogue,
         *,
         watcher: Watcher,
-        held: Held,
+        refuse: Refuse,
         settings: Tree,
         failed_over: FailedOver = lambda before, now, reason, gap: None,
     ) -> None:
@@ -67,7 +68,7 @@ class Writer:
         self._location = partition.name
         self._backoff = Backoff(0.02, 2.0, free=1)
         made = Made(partition.name, catalogue, settings.redis)
-        refusals = Refusals(partition.name, catalogue, held)
+        refusals = Refusals(partition.name, refuse)
         self._repair = Repair(catalogue, settings.redis, refusals)
         self.losses = Losses(partition, catalogue, made, self._repair)
         self._shared = Shared(
@@ -106,6 +107,10 @@ class Writer:
                 if not isinstance(e, SeriesVanished):
                     await self._watcher.doubt(belief.address, demoted=isinstance(e, NotMaster))
                 await self._pause(e, belief.address)
+
+    def relabel(self, numbers: Iterable[int]) -> None:
+        """What is known of these series has changed: their labels follow before their next reading is written."""
+        self._shared.made.unsure(numbers)
 
     # ── for the archiver ──
 

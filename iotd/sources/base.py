@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from iotd.model.batch import Batch, Numbers
+from iotd.model.held import Held
+from iotd.model.observation import Message, Names
 from iotd.model.series import Series
 from iotd.model.types import Types
 from iotd.sources.clock import Clock
@@ -21,6 +23,9 @@ from iotd.sources.clock import Clock
 
 class Intake(Protocol):
     """Where one source hands over its readings; each source has one of its own."""
+
+    def patient(self, seconds: float) -> Intake:
+        """The same for one who can't wait longer than so for room in the log: then LogFull is raised, a StateError."""
 
     async def register(self, series: Sequence[Series]) -> Numbers:
         """The catalogue's numbers of these series (int32, in their order); new ones are durable when this returns.
@@ -51,8 +56,34 @@ class Intake(Protocol):
         """As :meth:`take`, for one reading: the series' number, ms, and the value. Await it once for its place in the
         order, and once more, when it suits, for the disk."""
 
-    async def hold(self, location: str, letters: Sequence[Mapping[str, Any]], reason: str) -> None:
-        """Keeps what can't be understood or accepted, a mapping each, with the reason; durable on return."""
+    async def observe(
+        self,
+        messages: Sequence[Message],
+        position: bytes | None = None,
+        *,
+        key: str | None = None,
+        arrived: int | None = None,
+        backlog: bool = False,
+    ) -> Awaitable[Sequence[Held]]:
+        """Takes messages as their sender put them: series are found by names, values and times are read and checked.
+
+        When this returns, they have their place in the order, and when what it returns has been awaited, all that can
+        be taken is in the log on disk, and the rest, which that gives, is held with its reason.
+
+        Args:
+            position: is committed behind all of it.
+            key: by which a repeat of the same message is known: what has no time of its own gets that of the first.
+            arrived: ms, where the messages arrived earlier; None: now.
+            backlog: they were taken down earlier: their times may be as old as they are.
+
+        Raises:
+            StateError: log, catalogue or held readings can't be written now; nothing of it is to be acknowledged. Also
+                when what it returns is awaited.
+        """
+
+    @property
+    def names(self) -> Names:
+        """What is known by name; another one after each change of the configuration."""
 
     def position(self) -> bytes | None:
         """The position that was committed last, also by an earlier run; None when there is none."""

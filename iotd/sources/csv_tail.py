@@ -1,6 +1,6 @@
 """A source that follows a CSV file which something else appends to: ``time,location,type,sensor,value``, a line each.
 
-The time is in ms since the epoch, or ISO 8601. It is the example of ``ADDING.md``: everything a source needs is here.
+The time is in s or ms since the epoch, or ISO 8601. It is the example of ``ADDING.md``: all a source needs is here.
 """
 
 from __future__ import annotations
@@ -8,16 +8,13 @@ from __future__ import annotations
 import asyncio
 import csv
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from iotd.model.batch import Batch
-from iotd.model.errors import ConfigError
-from iotd.model.series import Series
+from iotd.model.errors import ConfigError, Refused
+from iotd.model.observation import Observation, Piece
 from iotd.sources.base import Context, Intake
+from iotd.sources.http.jsonreadings import as_json
 
 _AT_ONCE = 256 * 1024
 """Bytes read at once; a longer line is held."""
@@ -66,43 +63,15 @@ class CsvTail:
         return found, whole, begin + len(whole)
 
     async def _hand_over(self, intake: Intake, chunk: bytes, position: bytes) -> None:
-        rows: dict[str, list[tuple[Series, int, float]]] = {}
-        strange: list[dict[str, str]] = []
-        for line in chunk.decode(errors="replace").splitlines():
-            if line == _HEAD:
-                continue
-            try:
-                row = self._row(line)
-            except (ValueError, csv.Error) as e:
-                strange.append({"line": line[:1_000], "said": str(e)})
-            else:
-                rows.setdefault(row[0].location, []).append(row)
-        if strange:
-            await intake.hold("", strange, f"{self._path}: not a line of this form")
-        if not rows:  # the position moves with the next reading; until then held lines would be held once more
-            return
-        for n, (location, its) in enumerate(rows.items(), start=1):
-            batch = Batch(
-                location,
-                await intake.register([series for series, _, _ in its]),
-                np.array([time for _, time, _ in its], np.int64),
-                np.array([value for _, _, value in its], np.float64),
-            )
-            # the position is true once all locations' readings are there: it goes with the last of them
-            await intake.put(batch, position if n == len(rows) else None)
+        lines = chunk.decode(errors="replace").splitlines()
+        pieces = [_piece(self._path.name, line) for line in lines if line and line != _HEAD]
+        await (await intake.observe(pieces, position, backlog=True))
 
-    def _row(self, line: str) -> tuple[Series, int, float]:
+
+def _piece(topic: str, line: str) -> Piece:
+    try:
         time, location, kind, sensor, value = next(csv.reader([line]))
-        if location not in self._context.locations:
-            raise ValueError(f"no location {location!r}")
-        if kind not in self._context.types:
-            raise ValueError(f"no type {kind!r}")
-        series = Series(kind, location, sensor, self._context.types.unit(kind))
-        return series, _ms(time), float(value)
-
-
-def _ms(text: str) -> int:
-    if text.isascii() and text.isdigit():
-        return int(text)
-    moment = datetime.fromisoformat(text)
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, csv.Error) as e:
+        return Piece("", topic, line.encode(), (), Refused("not a line of this form", f"{e}; it is {_HEAD}"))
+    one = Observation(kind, sensor, value, location, time=time)
+    return Piece("json", topic, as_json(one), (one,))

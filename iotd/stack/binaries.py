@@ -20,7 +20,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from iotd.config.tree import Stack as StackSettings
+from iotd.config.sections.servers import Stack as StackSettings
 from iotd.model.errors import StackError
 from iotd.ops.files import write_atomically
 

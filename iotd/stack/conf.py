@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import PurePath
 
 from iotd.config import Address, Settings
+from iotd.config.sections.servers import Credentials
 from iotd.config.topology import Node, Shard
-from iotd.config.tree import Credentials
 from iotd.model.errors import ConfigError, StackError
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import shlex
 
 from iotd.config import Settings
+from iotd.config.sections.servers import Credentials
 from iotd.config.topology import Node, Shard
-from iotd.config.tree import Credentials
 from iotd.stack.conf import TlsFiles
 
 _FIND = """\

@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 
 from iotd.config import Address, Settings
+from iotd.config.sections.servers import Credentials
 from iotd.config.topology import Node, Shard, Topology
-from iotd.config.tree import Credentials
 from iotd.model.errors import IotdError, StackError
 from iotd.shards.connection import Connection
 from iotd.shards.sentinels import AddressMap, blind_s

@@ -16,6 +16,7 @@ from iotd.config import Address, Settings
 from iotd.config.topology import Node, Shard, topology
 from iotd.config.values import is_loopback
 from iotd.model.errors import IotdError, StackError, UsageError
+from iotd.model.wording import many
 from iotd.shards.failovers import note_places
 from iotd.stack import health
 from iotd.stack.backend import Running
@@ -36,13 +37,13 @@ class NodeReport:
     """What was done to a node."""
 
     name: str
-    action: Literal["started", "resumed", "was running", "stopped"]
+    action: Literal["started", "resumed", "ran already", "stopped"]
 
 
-_DONE: dict[Running, Literal["started", "resumed", "was running"]] = {
+_DONE: dict[Running, Literal["started", "resumed", "ran already"]] = {
     "stopped": "started",
     "paused": "resumed",
-    "running": "was running",
+    "running": "ran already",
 }
 """What brings a node up, by how it was before."""
 
@@ -115,7 +116,7 @@ class Stack:
                     self.backend.resume(node)
             masters = await self._masters()
             if count := sum(state == "stopped" for state in before.values()):
-                self._tell(f"starting {count} server{'' if count == 1 else 's'}")
+                self._tell(f"starting {many(count, 'server')}")
             # Sentinels last: one that looks before the replica is in sync looks again only 10 s later
             for wave in ([n for n in nodes if n.role != "sentinel"], [n for n in nodes if n.role == "sentinel"]):
                 due = [node for node in wave if before[node.name] == "stopped"]

@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from iotd.health.conditions import Condition
-from iotd.health.state import DaemonState, Watched
+from iotd.health.state import DaemonState, SourceState, Watched
 from iotd.shards.service import ShardState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -54,6 +54,8 @@ class _Collector(Collector):
         state = self._daemon.state()
         yield from _of_daemon(state)
         yield from _of_readings(state)
+        yield from _of_sources(state)
+        yield from _of_sensors(state)
         yield from _of_shards(state)
         yield from _of_archive(state, self._daemon.newest())
         yield from _histogram({("shard", name): one for name, one in self._daemon.latencies().items()})
@@ -91,7 +93,7 @@ def _of_readings(state: DaemonState) -> Iterator[Metric]:
         lambda s: s.acknowledged,
     )
     yield counter("iotd_readings_durable", "Readings on the disks of master and replica.", lambda s: s.durable)
-    yield counter("iotd_readings_held", "Readings that were not accepted: in the dead-letter file.", lambda s: s.held)
+    yield counter("iotd_readings_held", "Readings that a guard or Redis refused: they are held.", lambda s: s.held)
     yield counter(
         "iotd_readings_expired", "Readings older than the shard keeps: straight to the archive.", lambda s: s.expired
     )
@@ -105,6 +107,56 @@ def _of_readings(state: DaemonState) -> Iterator[Metric]:
         "iotd_log_waiting_seconds",
         "Seconds since readings last became durable while batches are pending.",
         lambda s: s.age,
+    )
+
+
+def _of_sources(state: DaemonState) -> Iterator[Metric]:
+    sources = state.sources
+
+    def counter(name: str, what: str, count: Callable[[SourceState], int]) -> Metric:
+        return _counter(name, what, {source.name: count(source) for source in sources}, "source")
+
+    yield counter("iotd_source_readings_taken", "Readings taken of a source.", lambda s: s.taken)
+    yield counter("iotd_source_held", "Readings or messages of a source that were held.", lambda s: s.held)
+    yield counter(
+        "iotd_source_without_value", "Messages of a source that said that there is no value.", lambda s: s.nothing
+    )
+    yield counter(
+        "iotd_source_readings_timeless",
+        "Readings of a source that got the time of their arrival.",
+        lambda s: s.timeless,
+    )
+    yield counter(
+        "iotd_source_readings_ambiguous",
+        "Readings of a source in the hour that a clock change repeats, by local time: the first was taken.",
+        lambda s: s.ambiguous,
+    )
+    quiet = {s.name: s.quiet_s for s in sources if s.quiet_s is not None}
+    yield _gauge("iotd_source_quiet_seconds", "Seconds since a source last said something.", quiet, "source")
+    held = state.held.items()
+    yield _gauge("iotd_held", "What is held of a source now.", {name: its.count for name, its in held}, "source")
+    yield _gauge("iotd_held_bytes", "Bytes that it takes.", {name: its.bytes for name, its in held}, "source")
+    yield _gauge(
+        "iotd_held_ratio",
+        "Share of what may be held of a source (intake.held_limit).",
+        {name: its.bytes / state.held_limit for name, its in held},
+        "source",
+    )
+    yield _gauge(
+        "iotd_held_let_go",
+        "What that limit has let go of, since `iotd acknowledge held_let_go`.",
+        {name: its.let_go for name, its in held},
+        "source",
+    )
+
+
+def _of_sensors(state: DaemonState) -> Iterator[Metric]:
+    yield _gauge("iotd_sensors_known", "Sensors that have ever spoken.", state.sensors)
+    silent = Counter(one.location for one in state.silent_sensors)
+    yield _gauge(
+        "iotd_sensors_silent",
+        "Sensors that have been silent for longer than they used to.",
+        {name: silent[name] for name in state.sensors},
     )
 
 

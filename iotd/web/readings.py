@@ -1,28 +1,53 @@
-"""What the page shows of a location's readings: read from its shard, so that what is seen is what is stored."""
+"""What the page shows of a location's readings: read from its shard, so that it is what is stored, calibrated."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from time import monotonic
 
-from iotd.config import Settings
-from iotd.model.errors import IotdError
-from iotd.model.series import Series
-from iotd.model.types import Types
-from iotd.shards.reader import ShardReader
+import numpy as np
 
-_WINDOW_MS = 600_000
-_POINTS = 120
-_CHART_EVERY_S = 5.0
+from iotd.health.silence import FORGOTTEN, Catalogue, SilentSensor
+from iotd.health.state import Watched
+from iotd.model.errors import IotdError
+from iotd.model.series import Series, natural
+from iotd.model.types import SensorType, Types
+from iotd.shards.look import ShardLook
+from iotd.web.charts import Chart, Charts
+
 _LIMIT_S = 0.8
 """How long a shard may take to answer; meanwhile the page shows what it showed before."""
 _LISTED = 12
-"""Sensors of one type that are shown one by one; of more, only their mean and spread."""
+"""Sensors of one type that are shown one by one: the silent ones first, then those with names."""
+_A_SECOND = 1_000
+"""Series whose newest readings are read once a second; of more so many, less often."""
+_RECENT_MS, _SEEN_MS = 600_000, 86_400_000
+"""A sensor counts while it is no further behind the others of its type than a few of its pauses, and the first of
+these; one whose pauses are not known yet, than the second."""
+_STALE_MS = 10_000
+_PAUSES = 3
 
-Points = list[tuple[int, float, float, float]]
-"""Start of the bucket (ms), mean, smallest and largest of all sensors."""
+Latest = Mapping[Series, tuple[int, float]]
+"""Time (ms) and value of the newest reading of each series."""
+
+
+@dataclass(frozen=True, slots=True)
+class SensorNow:
+    """A sensor's newest reading of one type: its time (ms) and value.
+
+    Attributes:
+        name: given by people; empty: none.
+        silent: it should have spoken by now.
+    """
+
+    id: str
+    name: str
+    at: int
+    value: float
+    silent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,82 +55,178 @@ class Reading:
     """One type's newest readings at a location.
 
     Attributes:
-        at: time (ms) of the newest.
-        value: their mean, with ``low`` and ``high`` the smallest and the largest.
-        sensors: by id, the value of each, where they are few.
+        at, last: time (ms) and value of the newest.
+        stale_ms: older than this it is late; None: it may be as old as it is, as a state may.
+        count: sensors that count: those that were taken away, or are silent, do not.
+        mean: of a gauge, with ``low`` and ``high`` the smallest and the largest; None of any other kind.
+        on: of a state, how many are.
+        sensors: some of them; ``more`` is how many others there are.
     """
 
     type: str
-    unit: str
     at: int
-    value: float
-    low: float
-    high: float
+    last: float
+    stale_ms: int | None
     count: int
-    sensors: dict[str, float]
+    mean: float | None
+    low: float | None
+    high: float | None
+    on: int | None
+    sensors: list[SensorNow]
+    more: int
 
 
 @dataclass(slots=True)
 class View:
-    """A location's readings as they were last read; ``charts`` by type."""
+    """A location's readings as they were last read; ``charts`` by type, ``units`` as the series have them."""
 
     readings: list[Reading] = field(default_factory=list)
-    charts: dict[str, Points] = field(default_factory=dict)
+    charts: dict[str, Chart] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
 
 
 class LocationReadings:
     """Reads one location's newest readings, for the page."""
 
-    def __init__(self, reader: ShardReader, settings: Settings, now_ms: Callable[[], int]) -> None:
+    def __init__(self, look: ShardLook, daemon: Watched) -> None:
         self.view = View()
-        self._reader = reader
-        self._now_ms = now_ms
-        self._types = settings.known_types
-        interval = round(settings.sensors.interval.total_seconds() * 1000)
-        # whole multiples of the interval, so that each bucket has as many readings
-        self._bucket = max(interval, -(-_WINDOW_MS // _POINTS // interval) * interval)
-        self._charted = float("-inf")
+        self._look = look
+        self._daemon = daemon
+        self._types = daemon.settings.known_types
+        self._charts = Charts(look, self._types, daemon.now_ms)
+        self._current: dict[str, list[Series]] = {}
+        self._read = float("-inf")
+        self._pause = 0.0
 
-    async def refresh(self) -> None:
-        """Brings :attr:`view` up to date, as far as the shard answers in time."""
+    async def refresh(self, silent: Collection[SilentSensor]) -> None:
+        """Brings :attr:`view` up to date, as far as the shard answers in time.
+
+        Args:
+            silent: the location's sensors that say nothing.
+        """
         try:
             async with asyncio.timeout(_LIMIT_S):
-                self.view.readings = _readings(await self._reader.latest(), self._types)
-                if monotonic() - self._charted >= _CHART_EVERY_S:
-                    first = (self._now_ms() - self._bucket * _POINTS) // self._bucket * self._bucket
-                    self.view.charts = await self._reader.by_type(first, self._bucket)
-                    self._charted = monotonic()
+                if monotonic() - self._read >= self._pause:
+                    await self._read_latest(silent)
+                await self._charts.refresh(self._current, self._daemon.calibrations())
+                self.view.charts = self._charts.shown
         except (IotdError, TimeoutError):
             return
 
+    async def _read_latest(self, silent: Collection[SilentSensor]) -> None:
+        calibrations = self._daemon.calibrations()
+        latest = {
+            one: (at, calibrations.latest(one, at, value)) for one, (at, value) in (await self._look.latest()).items()
+        }
+        self._read, self._pause = monotonic(), len(latest) / _A_SECOND - 1
+        known = Known(self._daemon.catalogue, self._daemon.names(), silent)
+        self._current = current_of(latest, known, self._types)
+        self.view.readings = readings_of(latest, self._current, known, self._types, self._charts.step)
+        self.view.units = {one.type: one.unit for one in latest}
+
     async def close(self) -> None:
-        """Closes the reader's connection."""
-        await self._reader.close()
+        """Closes the connection."""
+        await self._look.close()
 
 
-def _readings(latest: dict[Series, tuple[int, float]], types: Types) -> list[Reading]:
-    found = []
+class Known:
+    """What is known of a location's sensors beside their readings."""
+
+    def __init__(self, catalogue: Catalogue, names: Mapping[str, str], silent: Collection[SilentSensor]) -> None:
+        self.names = names
+        self._catalogue = catalogue
+        self._silent = {(one.sensor, kind) for one in silent for kind in one.types}
+        forgotten = np.flatnonzero(catalogue.pauses[: len(catalogue)] == FORGOTTEN)
+        self._forgotten = {catalogue.series(number) for number in forgotten.tolist()}
+
+    def silent(self, series: Series) -> bool:
+        """Whether it should have spoken by now."""
+        return (series.sensor_id, series.type) in self._silent
+
+    def pause(self, series: Series) -> float | None:
+        """Its longest pause of late, ms; None: not known."""
+        number = self._catalogue.number_of(series)
+        pause = 0.0 if number is None else float(self._catalogue.pauses[number])
+        return pause if pause > 0 else None
+
+    def forgotten(self, series: Series) -> bool:
+        """Whether a person said that it is not expected any more."""
+        return series in self._forgotten
+
+
+def current_of(latest: Latest, known: Known, types: Types) -> dict[str, list[Series]]:
+    """By type, in the table's order, the sensors that count, those first that have not spoken for longest."""
+    by_type: dict[str, list[Series]] = {}
+    for one in sorted(latest, key=lambda one: latest[one][0]):
+        if not known.forgotten(one):
+            by_type.setdefault(one.type, []).append(one)
     place = {name: i for i, name in enumerate(types)}
-    kinds = {sensor.type for sensor in latest}
-    for kind in sorted(kinds, key=lambda kind: (place.get(kind, len(place)), kind)):
-        of_kind = {sensor: sample for sensor, sample in latest.items() if sensor.type == kind}
-        if not of_kind:
-            continue
-        newest = max(at for at, _ in of_kind.values())
-        # a sensor that was taken away has a last sample too, and a long time ago
-        current = {s: value for s, (at, value) in of_kind.items() if newest - at <= _WINDOW_MS}
-        values = list(current.values())
-        few = len(current) <= _LISTED
-        found.append(
-            Reading(
-                type=kind,
-                unit=next(iter(of_kind)).unit,
-                at=newest,
-                value=sum(values) / len(values),
-                low=min(values),
-                high=max(values),
-                count=len(values),
-                sensors={s.sensor_id: current[s] for s in sorted(current)} if few else {},
-            )
-        )
-    return found
+    order = sorted(by_type, key=lambda kind: (place.get(kind, len(place)), kind))
+    return {kind: _counting(by_type[kind], latest, known, types.row(kind)) for kind in order}
+
+
+def _counting(series: list[Series], latest: Latest, known: Known, row: SensorType) -> list[Series]:
+    if row.kind == "state":
+        return series  # it holds
+    newest = latest[series[-1]][0]
+
+    def counts(one: Series) -> bool:
+        if known.silent(one):
+            return False
+        behind = newest - latest[one][0]
+        return behind <= _RECENT_MS or behind <= _PAUSES * (known.pause(one) or _SEEN_MS / _PAUSES)
+
+    return [one for one in series if counts(one)] or series[-1:]
+
+
+def readings_of(
+    latest: Latest,
+    current: Mapping[str, Sequence[Series]],
+    known: Known,
+    types: Types,
+    step: Callable[[str], int | None],
+) -> list[Reading]:
+    """A reading of each type.
+
+    Args:
+        current: the sensors that count, see :func:`current_of`.
+        step: with a type: how often its sensors speak, ms; None where that is not known.
+    """
+    listed: dict[str, list[Series]] = {kind: [] for kind in current}
+    for one in latest:
+        if one.type in listed and not known.forgotten(one):
+            listed[one.type].append(one)
+    return [
+        _reading(types.row(kind), step(kind), counting, listed[kind], latest=latest, known=known)
+        for kind, counting in current.items()
+    ]
+
+
+def _reading(
+    row: SensorType, step: int | None, counting: Sequence[Series], listed: list[Series], *, latest: Latest, known: Known
+) -> Reading:
+    values = [latest[one][1] for one in counting]
+    at, last = latest[counting[-1]]
+    gauge = row.kind == "gauge"
+
+    def place(one: Series) -> tuple[bool, bool, str, object]:
+        name = known.names.get(one.sensor_id, "")
+        return not known.silent(one), not name, name, natural(one.sensor_id)
+
+    some = nsmallest(_LISTED, listed, key=place)
+    return Reading(
+        type=row.name,
+        at=at,
+        last=last,
+        stale_ms=None if row.kind == "state" else max(_STALE_MS, _PAUSES * step) if step else _RECENT_MS,
+        count=len(values),
+        mean=sum(values) / len(values) if gauge else None,
+        low=min(values) if gauge else None,
+        high=max(values) if gauge else None,
+        on=sum(value >= 0.5 for value in values) if row.kind == "state" else None,
+        sensors=[
+            SensorNow(one.sensor_id, known.names.get(one.sensor_id, ""), *latest[one], known.silent(one))
+            for one in some
+        ],
+        more=len(listed) - len(some),
+    )

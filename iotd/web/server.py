@@ -13,16 +13,18 @@ from iotd.config.topology import http_address
 from iotd.config.values import is_loopback
 from iotd.health.state import Watched
 from iotd.model.errors import IotdError
+from iotd.ops.connections import Bounds, Connections
 from iotd.ops.control import to_json
 from iotd.ops.loggers import get_logger
 from iotd.ops.systemerrors import said
-from iotd.web.guard import Guard
 from iotd.web.metrics import CONTENT_TYPE, Metrics
 from iotd.web.status import StatusDocument
 from iotd.web.stream import Stream
 
 log = get_logger(__name__)
 
+_BOUNDS = Bounds(places=64, ask_s=5.0, answer_s=10.0)
+"""One connection carries one request."""
 _LARGEST = 8_190
 """Bytes of a request's line, and of a header."""
 _HEADERS = {
@@ -38,8 +40,7 @@ _HEADERS = {
 _FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/chart.js": ("chart.js", "text/javascript"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript") for name in ("below", "chart", "page", "room", "text")},
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
@@ -70,7 +71,7 @@ class WebServer:
         self._stream = Stream(daemon)
         page = files("iotd.web").joinpath("page")
         self._files = {path: (page.joinpath(name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
-        self._guard: Guard | None = None
+        self._connections: Connections | None = None
 
     async def run(self) -> None:
         """Serves until cancelled.
@@ -100,23 +101,23 @@ class WebServer:
         )
         await runner.setup()
         assert runner.server is not None
-        guard = self._guard = Guard(runner.server)
+        connections = self._connections = Connections(runner.server, _BOUNDS)
         try:
-            server = await self._listen(guard)
+            server = await self._listen(connections)
             try:
                 await self._stream.run()  # for ever
             finally:
                 self.url = None
                 server.close()
         finally:
-            guard.close()
+            connections.close()
             await runner.cleanup()
 
-    async def _listen(self, guard: Guard) -> asyncio.Server:
+    async def _listen(self, connections: Connections) -> asyncio.Server:
         host, port = self._address
         loop = asyncio.get_running_loop()
         try:
-            server = await loop.create_server(guard, host, port, reuse_address=True, backlog=128)
+            server = await loop.create_server(connections, host, port, reuse_address=True, backlog=128)
         except OSError as e:
             self.failing = f"{self._address}: can't listen there ({said(e)})"
             raise CannotListen(
@@ -129,8 +130,8 @@ class WebServer:
 
     @web.middleware
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        assert self._guard is not None
-        self._guard.asked(request.transport, stream=request.path == "/events")
+        assert self._connections is not None
+        self._connections.asked(request.transport, stream=request.path == "/events")
         try:
             if self._local and not is_loopback(request.headers.get("Host", "")):
                 # a page of elsewhere whose name was made to point here (DNS rebinding)

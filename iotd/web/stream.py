@@ -4,29 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from time import monotonic
 
+import orjson
 from aiohttp import web
 
+from iotd.config import Settings
 from iotd.config.topology import topology
+from iotd.health.silence import SilentSensor
 from iotd.health.state import DaemonState, Watched
 from iotd.model.types import Kind, SensorType
-from iotd.ops.control import to_json
 from iotd.shards.failovers import Failover
-from iotd.web.readings import LocationReadings, Points, Reading
+from iotd.web.charts import Chart
+from iotd.web.readings import LocationReadings, Reading
 
 _EVERY_S = 1.0
 _WATCHERS = 32
 _WRITE_S = 10.0
 _FAILOVERS = 20
+_SILENT = 5
+"""Silent sensors of a location that are named."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocationNow:
-    """A location's readings and failovers, and how its servers are named, for the page."""
+    """A location's readings and failovers, and how its servers are named, for the page.
+
+    Attributes:
+        name: what people call it.
+        sensors: how many have ever spoken.
+        silent: some of those that say nothing; ``silent_in_all`` is how many there are.
+    """
 
     location: str
+    name: str
+    sensors: int
+    silent: Sequence[SilentSensor]
+    silent_in_all: int
     readings: list[Reading]
     failovers: list[Failover]
     nodes: list[str]
@@ -35,7 +51,11 @@ class LocationNow:
 
 @dataclass(frozen=True, slots=True)
 class TypeShown:
-    """How the page shows the values of a type; the meaning of each is in ``iotd/model/types.toml``."""
+    """How the page shows the values of a type; the meaning of each is in ``iotd/model/types.toml``.
+
+    Attributes:
+        words: of a state: off, and on.
+    """
 
     title: str
     symbol: str
@@ -43,10 +63,19 @@ class TypeShown:
     decimals: int
     span: float
     colour: str
+    words: tuple[str, str]
 
     @classmethod
     def of(cls, row: SensorType) -> TypeShown:
-        return cls(row.title, row.shown_unit, row.kind, row.decimals, row.span, row.colour)
+        return cls(row.title, row.shown_unit, row.kind, row.decimals, row.span, row.colour, row.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """Where readings can be handed over by HTTP, and whether that takes a token."""
+
+    url: str
+    token: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +83,8 @@ class Now:
     """Everything the page shows but the charts; ``now`` in ms, ``types`` those of the readings."""
 
     now: int
-    interval: int
     types: dict[str, TypeShown]
+    ingest: Ingest | None
     daemon: DaemonState
     locations: list[LocationNow]
 
@@ -68,7 +97,7 @@ class Stream:
         self._settings = daemon.settings
         self._readings: dict[str, LocationReadings] = {}
         self._latest = b""
-        self._charts: dict[str, dict[str, Points]] = {}
+        self._charts: dict[str, dict[str, Chart]] = {}
         self._watchers: set[asyncio.Queue[bytes]] = set()
         self._somebody = asyncio.Event()
         self._ended = False
@@ -109,8 +138,9 @@ class Stream:
     async def _tell(self) -> None:
         state = self._daemon.state()
         await self._follow(state)
-        await asyncio.gather(*(one.refresh() for one in self._readings.values()))
-        text = _event("now", self._now(state))
+        silent = _by_location(state.silent_sensors)
+        await asyncio.gather(*(one.refresh(silent.get(name, ())) for name, one in self._readings.items()))
+        text = _event("now", self._now(state, silent))
         charts = {name: one.view.charts for name, one in self._readings.items()}
         changed = any(charts[name] is not self._charts.get(name) for name in charts)
         self._charts = charts
@@ -130,24 +160,27 @@ class Stream:
             await self._readings.pop(gone).close()
         for name in names:
             if name not in self._readings:
-                self._readings[name] = LocationReadings(
-                    self._daemon.reader(name), self._daemon.settings, self._daemon.now_ms
-                )
+                self._readings[name] = LocationReadings(self._daemon.look(name), self._daemon)
 
-    def _now(self, state: DaemonState) -> Now:
+    def _now(self, state: DaemonState, silent: Mapping[str, Sequence[SilentSensor]]) -> Now:
         settings = self._daemon.settings
         failovers = self._daemon.failovers()
         whole = topology(settings)
         shards = [whole.shard(s.location) for s in state.shards]
-        seen = {reading.type: reading.unit for one in self._readings.values() for reading in one.view.readings}
+        seen = {kind: unit for one in self._readings.values() for kind, unit in one.view.units.items()}
         return Now(
             now=self._daemon.now_ms(),
-            interval=round(settings.sensors.interval.total_seconds() * 1000),
             types={name: TypeShown.of(settings.known_types.row(name, unit)) for name, unit in seen.items()},
-            daemon=state,
+            ingest=_ingest(settings),
+            # of thousands the rooms below have the first
+            daemon=replace(state, silent_sensors=[]),
             locations=[
                 LocationNow(
                     shard.location,
+                    settings.called(shard.location),
+                    state.sensors.get(shard.location, 0),
+                    silent.get(shard.location, ())[:_SILENT],
+                    len(silent.get(shard.location, ())),
                     self._readings[shard.location].view.readings,
                     list(failovers.get(shard.location, ()))[-_FAILOVERS:],
                     [node.name for node in shard.redis],
@@ -164,5 +197,19 @@ class Stream:
             await one.close()
 
 
+def _by_location(silent: Iterable[SilentSensor]) -> dict[str, list[SilentSensor]]:
+    found: dict[str, list[SilentSensor]] = {}
+    for one in silent:
+        found.setdefault(one.location, []).append(one)
+    return found
+
+
+def _ingest(settings: Settings) -> Ingest | None:
+    its = settings.ingest
+    if its.listen is None:
+        return None
+    return Ingest(f"{'https' if its.tls_cert_file else 'http'}://{its.listen}", its.tokens_file is not None)
+
+
 def _event(name: str, content: object) -> bytes:
-    return f"event: {name}\ndata: {to_json(content)}\n\n".encode()
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(content, default=str))

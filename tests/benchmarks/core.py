@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from iotd.config import Settings
 from iotd.config.topology import Topology
 from iotd.intake.accumulator import Accumulator
 from iotd.intake.catalogue import Catalogue
+from iotd.intake.held import HeldStore
 from iotd.intake.intake import Intake
-from iotd.intake.limits import limits_of
+from iotd.intake.requests import Requests
+from iotd.intake.world import world_of
 from iotd.log.budget import Budget
 from iotd.log.embedded import EmbeddedLog
 from iotd.model.series import Series
-from iotd.ops.deadletters import DeadLetters
 from iotd.shards.service import ShardService
 from iotd.sources.clock import Clock
 from iotd.sources.simulator.signal import sensors
@@ -46,17 +48,17 @@ class Core:
             required=["durable"],
             segment_size=settings.log.segment,
         )
-        self._dead_letters = DeadLetters(folder / "dead-letters" / "readings.jsonl")
         self.intake = Intake(
             self.log,
             self.catalogue,
-            self._dead_letters,
+            HeldStore(folder / "held.sqlite", lambda: settings.intake.held_limit),
+            Requests(folder / "requests.sqlite"),
             accumulator=Accumulator(
                 self.log,
                 linger_s=settings.intake.linger.total_seconds(),
                 answer_s=settings.intake.answer_within.total_seconds(),
             ),
-            limits=limits_of(settings),
+            world=world_of(settings, {}),
             now_ms=(clock or SystemClock()).now,
         )
         self.intake.locations.update(locations)
@@ -70,7 +72,7 @@ class Core:
                 self.log,
                 self.catalogue,
                 system=SYSTEM,
-                held=self._dead_letters,
+                refuse=partial(self.intake.refuse, f"shard {shard.location}"),
                 settings=self._settings,
                 state=self._folder,
             )

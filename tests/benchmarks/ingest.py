@@ -126,7 +126,7 @@ class Ingest:
             async with self._system.connection(f"redis-{location}-master") as link:
                 await link.call("FLUSHALL")
                 await write(link, Identity.new(SYSTEM, location), replace=True)
-                await make_series(link, series, self._settings.redis)
+                await make_series(link, series, lambda one: one.labels, self._settings.redis)
                 await link.call("WAITAOF", 1, 1, 5000)
 
     # ── the ways ──

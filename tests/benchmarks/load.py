@@ -23,7 +23,7 @@ async def load(link: Connection, series: Sequence[Series], settings: Settings, t
     signal = Signal(settings.simulator.seed, series, settings.known_types)
     packer = Packer([one.key.encode() for one in series])
     numbers = np.arange(len(series), dtype=np.int32)
-    await make_series(link, series, settings.redis)
+    await make_series(link, series, lambda one: one.labels, settings.redis)
     for start in range(0, len(times), _AT_ONCE):
         some = times[start : start + _AT_ONCE]
         commands = packer.pack(np.tile(numbers, len(some)), np.repeat(some, len(series)), signal.values(some).ravel())

@@ -13,14 +13,11 @@ import click
 import psutil
 import uvloop
 
-from iotd.intake.accumulator import Accumulator
 from iotd.intake.catalogue import Catalogue
-from iotd.intake.guards import Limits
-from iotd.intake.intake import Intake
 from iotd.log.budget import Budget
 from iotd.log.embedded import EmbeddedLog
 from iotd.model.series import Series
-from iotd.ops.deadletters import DeadLetters
+from tests.intakes import make_intake
 
 _TICK_S = 0.01
 
@@ -29,15 +26,7 @@ async def measure(folder: Path, rate: int, seconds: float) -> tuple[int, float, 
     """Readings acknowledged, CPU seconds, and the longest wait for an answer in seconds."""
     catalogue = Catalogue(folder / "catalogue.sqlite")
     log = EmbeddedLog(folder / "log", catalogue, budget=Budget(20 * 1024**2), limit=1024**3)
-    intake = Intake(
-        log,
-        catalogue,
-        DeadLetters(folder / "held.jsonl"),
-        accumulator=Accumulator(log, linger_s=0.5, answer_s=0.02),
-        limits=Limits(60_000),
-        now_ms=lambda: time.time_ns() // 1_000_000,
-    )
-    intake.locations.add("salon")
+    intake = make_intake(folder, log, catalogue, linger_s=0.5, answer_s=0.02)
     source = intake.of("singles")
     numbers = (await source.register([Series("temperature", "salon", str(n)) for n in range(1_000)])).tolist()
     gc.collect()

@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--per-type", type=int, default=30, help="sensors of each type and location, at 10 Hz each")
     parser.add_argument("--only", action="append", default=[], choices=sorted(FAULTS), help="only this fault; again")
     parser.add_argument("--without-replay", action="store_true", help="break iotd, to see that the loss is seen")
+    parser.add_argument("--early", action="store_true", help="acknowledge before the disk: a loss must be seen")
     parser.add_argument("--without-judge", action="store_true", help="blind iotd's health, to see that lies are seen")
     parser.add_argument("--crying-judge", action="store_true", help="have it cry, to see that false alarms are seen")
     parser.add_argument("--hold", type=float, help="seconds for which each fault is held, instead of some")
@@ -76,25 +77,22 @@ def main() -> int:
 def _daemon(options: argparse.Namespace) -> str:
     if options.without_replay:
         return "tests.chaos.without_replay"
+    if options.early:
+        return "tests.chaos.acknowledging_early"
     if options.without_judge:
         return "tests.chaos.without_judge"
     return "tests.chaos.crying_judge" if options.crying_judge else "iotd"
 
 
 def _report(outcome: Outcome) -> None:
-    for title, counts in (("simulated", outcome.counts), ("witnessed", outcome.witnessed)):
-        print(f"{title:<32} {'due':>11} {'missing':>9} {'altered':>9} {'strange':>9} {'lost with the log':>18}")
-        for name, count in counts.items():
-            print(
-                f"{name:<32} {count.due:>11,} {count.missing:>9,} {count.altered:>9,} {count.strange:>9,} "
-                f"{count.lost:>18,}  {count.first or ''}"
-            )
+    _report_counts(outcome)
     print(f"{sum(outcome.faults.values())} faults in {outcome.seconds:g} s, seed {outcome.seed}:")
     for fault, times in outcome.faults.items():
         print(f"  {times:>4}  {fault}")
     if outcome.tampered:
         print(f"data taken or altered behind iotd's back, so verified before the count: {', '.join(outcome.tampered)}")
     print(f"held: {outcome.held} readings from the future; the daemon had at most {outcome.memory / 1e6:.0f} MB")
+    _report_held(outcome)
     for line in outcome.refused[:10]:
         print(f"dead letter: {line}")
     if outcome.missed:
@@ -109,11 +107,29 @@ def _report(outcome: Outcome) -> None:
         print(f"losses that faults had caused, named by the status and acknowledged: {outcome.named}")
     for lie in outcome.lies:
         print(f"UNTRUTHFUL: {lie}")
-    for what in outcome.wrong:
+    for what in outcome.wrong[:20]:
         print(f"WRONG: {what}")
     for death in outcome.deaths:
         print(f"the daemon ended by itself: {death}")
     print("nothing was lost, and the status was truthful" if outcome.good else "READINGS WERE LOST, or worse")
+
+
+def _report_counts(outcome: Outcome) -> None:
+    for title, counts in outcome.tables.items():
+        print(f"{title:<32} {'due':>11} {'missing':>9} {'altered':>9} {'strange':>9} {'lost with the log':>18}")
+        for name, count in counts.items():
+            print(
+                f"{name:<32} {count.due:>11,} {count.missing:>9,} {count.altered:>9,} {count.strange:>9,} "
+                f"{count.lost:>18,}  {count.first or ''}"
+            )
+
+
+def _report_held(outcome: Outcome) -> None:
+    for client, reasons in outcome.held_of_clients.items():
+        if reasons:
+            print(f"held of {client}: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
+    print(f"held of what clients sent that nobody could take: {outcome.bad}, of repeats without a key {outcome.again}")
+    print(f"acknowledged messages that were sent more than once: {outcome.repeated}; answers with 503: {outcome.later}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,26 @@ from tests.servers.system import make_settings
 _RELOAD_S = 90
 """A room that is taken out is drained first, within `shutdown.drain`."""
 
+WITNESS = {
+    "kind": "tests.servers.witness",
+    "sensors": 5,
+    "every_ms": 50,
+    "late": 0.05,
+    "early": 0.002,  # by more than `intake.future`
+    "old": 0.002,
+}
+"""Options of the source that can't be asked again."""
+
+BEHAVIOUR: Mapping[str, Any] = {
+    "simulator": {"enabled": "on", "seed": 1},
+    "intake": {"future": "1m"},
+    "log": {"limit": "256MiB", "segment": "1MiB"},
+    "archive": {"interval": "10s", "store": "influxdb:"},
+    "shutdown": {"drain": "60s"},  # the count follows the last pass
+    "logging": {"level": "info", "format": "json"},
+}
+"""Tables of the configuration that are the same in each run."""
+
 Change = Callable[[dict[str, Any]], None]
 """Alters the tables of the configuration in place, ``locations`` among them."""
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
+from iotd.intake.superseded import REASON as SUPERSEDED
 from iotd.model.series import Series
+from iotd.sources.simulator.signal import sensors
 from iotd.sources.simulator.source import Span, source_name
 from tests.chaos import spans
+from tests.chaos.clients.fates import Fates, Judge
+from tests.chaos.clients.processes import SOURCES
 from tests.chaos.spans import Part
 from tests.chaos.world import World
+from tests.intakes import held_readings
 from tests.servers.checker import Count, RedisStore, Store, handed_over
 from tests.servers.system import until
-from tests.servers.witness import Given, Outcome, compare, witnessed
+from tests.servers.witness import Given, Outcome, Readings, compare, witnessed
 
-ALL_TIME = Span(0, 2**43)
+_AROUND_MS = 900_000
+_CAUSES = {"clock": ("in the future", "more than", "too old"), "room renamed": ("unknown location",)}
+"""Words of faults' names, and for which reasons these may have had readings of clients held."""
 
 
 @dataclass
@@ -36,51 +43,59 @@ class DeadLetters:
 
 
 def dead_letters(world: World) -> DeadLetters:
-    """Reads the dead-letter files."""
+    """Reads what is held, and the archive's dead letters."""
     found = DeadLetters()
-    for path in (world.settings.state / "dead-letters").glob("*.jsonl"):
-        for line in path.read_text().splitlines():
-            letter = json.loads(line)
-            if "in the future" in letter["reason"]:
-                series = Series.from_key(letter["key"])
-                found.held.setdefault(series, {}).setdefault(letter["time"], set()).add(float(letter["value"]))
-            else:
-                found.refused.append(line)
+    state = world.settings.state
+    for one in held_readings(state, but=SOURCES.values()):
+        if "in the future" in one.reason:
+            found.held.setdefault(one.series, {}).setdefault(one.time, set()).add(one.value)
+        elif one.reason != SUPERSEDED:  # a later value of the same millisecond stands
+            found.refused.append(str(one))
+    for path in (state / "dead-letters").glob("*.jsonl"):
+        found.refused += path.read_text().splitlines()
     return found
 
 
 @dataclass
 class Counts:
-    """What was found, by location and node, and ``LOCATION archive``; of the simulated sensors and of the witness."""
+    """What was found, by location and node, and ``LOCATION archive``; of the simulated sensors, of the witness, and of
+    each client. ``unknown`` are series in a shard that nobody ever gave anything for."""
 
     simulated: dict[str, Count] = field(default_factory=dict)
     witnessed: dict[str, Outcome] = field(default_factory=dict)
-
-    @property
-    def good(self) -> bool:
-        return bool(self.simulated) and (
-            all(c.good for c in self.simulated.values()) and all(c.good for c in self.witnessed.values())
-        )
+    clients: dict[str, dict[str, Outcome]] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
 
 
-async def counted(world: World, letters: DeadLetters) -> Counts:
+async def counted(world: World, letters: DeadLetters, clients: Mapping[str, Fates]) -> Counts:
     """Counts; the daemon must be down."""
-    counts = Counts()
+    counts = Counts(clients={client: {} for client in clients})
     given = witnessed(world.witness, world.rooms)
+    settings = world.settings
+    simulated = [
+        series
+        for room in world.rooms
+        for series in sensors(room, settings.sensors.types, settings.sensors.per_type, settings.known_types)
+    ]
+    everything = [*simulated, *given, *(series for fates in clients.values() for series in fates.nodes)]
+    known = {series.key for series in everything}
     for location, due in _due(world).items():
         await _settled(world, location)
-        its = {series: one for series, one in given.items() if series.location == location}
 
-        async def see(
-            name: str, store: Store, location: str = location, due: list[Part] = due, its: Mapping[Series, Given] = its
-        ) -> None:
+        async def see(name: str, store: Store, location: str = location, due: list[Part] = due) -> None:
             counts.simulated[name] = await spans.counted(world.settings, location, due, store, world.losses.losable)
-            counts.witnessed[name] = await _witnessed(world, its, letters, store)
+            counts.witnessed[name] = await _witnessed(world, _of(location, given), letters.held, store)
+            for client, fates in clients.items():
+                its = fates.nodes if isinstance(store, RedisStore) else fates.archive
+                if location in world.locations:
+                    counts.clients[client][name] = await _witnessed(world, _of(location, its), {}, store)
 
         await see(f"{location} archive", world.influx.store())
         for node in await world.pair(location):
             async with world.system.connection(node.name) as redis:
                 await see(node.name, RedisStore(redis))
+                keys = {key.decode() for key in await redis.call("TS.QUERYINDEX", f"location={location}")}
+            counts.unknown += sorted(f"{key} in {node.name}" for key in keys - known)
     return counts
 
 
@@ -92,15 +107,40 @@ def _due(world: World) -> dict[str, list[Part]]:
     return {room: spans.parts(events, room, handed_over(world.settings, room), world.losses.losable) for room in rooms}
 
 
-async def _witnessed(world: World, its: Mapping[Series, Given], letters: DeadLetters, store: Store) -> Outcome:
+def client_fates(world: World) -> dict[str, Fates]:
+    """What must have become of what the clients gave; the daemon must be down."""
+    causes = [reason for word, reasons in _CAUSES.items() for reason in reasons if word in " ".join(world.struck)]
+    return {
+        client: Judge(client, book, world.settings.state, world.clocks).fates(
+            causes=causes,
+            keeps_ms=round(world.settings.redis.retention.total_seconds() * 1_000),
+            tampered=frozenset(world.tampered),
+        )
+        for client, book in world.clients.books.items()
+    }
+
+
+def _of(location: str, given: Mapping[Series, Given]) -> dict[Series, Given]:
+    return {series: one for series, one in given.items() if series.location == location}
+
+
+def _spans(given: Given) -> Iterator[Span]:
+    """Where what was given may stand: around its times, since a repeat might be given another one."""
+    times = sorted(given.given)
+    ends = [time for time, following in pairwise(times) if following - time > 2 * _AROUND_MS]
+    begins = [following for time, following in pairwise(times) if following - time > 2 * _AROUND_MS]
+    for first, last in zip([times[0], *begins], [*ends, times[-1]], strict=True):
+        yield Span(first - _AROUND_MS, last + _AROUND_MS)
+
+
+async def _witnessed(world: World, its: Mapping[Series, Given], held: Readings, store: Store) -> Outcome:
     stored, twice = {}, []
     for series, given in its.items():
-        span = Span(min(given.given), max(given.given))
-        samples = [sample async for sample in store.samples(series, span)]
+        samples = [sample for span in _spans(given) async for sample in store.samples(series, span)]
         stored[series] = dict(samples)
         if len(samples) > len(stored[series]):
             twice.append(series)
-    outcome = compare(its, stored, held=letters.held, losable=world.losses.losable)
+    outcome = compare(its, stored, held=held, losable=world.losses.losable)
     for series in twice:
         outcome.strange += 1
         outcome.wrong("is there twice", series, 0)
@@ -120,16 +160,18 @@ class Lacking:
     missed: list[str] = field(default_factory=list)
 
 
-async def lacking(world: World, letters: DeadLetters) -> Lacking:
+async def lacking(world: World, letters: DeadLetters, clients: Mapping[str, Fates]) -> Lacking:
     """Looks for everything that must be in the archive; the daemon must be down."""
     found = Lacking()
-    given = witnessed(world.witness, world.rooms)
+    given = witnessed(world.witness, world.rooms)  # its sensors are none of the clients'
+    for fates in clients.values():
+        given |= fates.archive
     archive, losable = world.influx.store(), world.losses.losable
     for location, due in _due(world).items():
         missing = await spans.missing(world.settings, location, due, archive, losable)
         for series, one in given.items():
             if series.location == location:
-                there = {time async for time, _ in archive.samples(series, Span(min(one.given), max(one.given)))}
+                there = {time for span in _spans(one) async for time, _ in archive.samples(series, span)}
                 aside, lost = letters.held.get(series, {}), losable.get(series, {})
                 missing += [
                     (series, time)

@@ -30,7 +30,7 @@ class _Numbers:
     def number(self, description: bytes) -> int:
         if description not in self._numbers:
             self._numbers[description] = len(self.series)
-            self.series.append(Series(*json.loads(description)))
+            self.series.append(Series(*json.loads(description)[:4]))
         return self._numbers[description]
 
 

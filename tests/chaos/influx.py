@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 
 from iotd.config import Address, Settings
+from iotd.config.sections.servers import Stack as StackSettings
 from iotd.config.topology import Node
-from iotd.config.tree import Stack as StackSettings
 from iotd.stack.binaries import find_influxd
 from iotd.stack.health import influxdb_problem
 from iotd.stack.influxdb import set_up

@@ -103,8 +103,11 @@ class Losses:
             with self._daemon_log.open("rb") as f:
                 f.seek(size)
                 lines = Daemon.parsed(f.read().decode(errors="replace"))
-            named = [(e["shard"], e["first"], e["last"]) for e in lines if e["event"] == "log_damaged"]
-            self.unnamed += [f"{location} {sequence}" for location, sequence in lost.unnamed(named)]
+            damaged = [e for e in lines if e["event"] == "log_damaged"]
+            # a later fault may have taken the whole log: whoever says that has named all that was in it
+            if not any(e["readings"] is None for e in damaged):
+                named = [(e["shard"], e["first"], e["last"]) for e in damaged]
+                self.unnamed += [f"{location} {sequence}" for location, sequence in lost.unnamed(named)]
         self._to_be_named.clear()
 
     def _note(self, lost: damage.Lost, *, named: bool) -> None:

@@ -105,6 +105,7 @@ class Nemesis:
                     held.add(place)
                 self.struck[name] += 1
                 world.striking.append(name)
+                world.struck.add(name)
                 world.mended = False
                 try:
                     what = await faults.enter_async_context(FAULTS[name](self._world, self._rng))

@@ -15,11 +15,14 @@ from time import monotonic
 from iotd.config.topology import Node
 from iotd.model.errors import IotdError
 from iotd.shards.connection import Connection
+from tests.chaos.clients.book import events
 from tests.chaos.world import World
 from tests.servers.witness import SIZES, records
 
 _LOOK_S = 0.25
 _ANSWER_S = 0.5
+_REFUSED_GAP_S = 5.0
+"""A client that was told nothing for so long was cut off, or waited for a daemon."""
 
 
 @dataclass
@@ -53,10 +56,33 @@ class Pulse:
 
 
 @dataclass
+class Refusal:
+    """Since when a client is told to come back later, and nothing else."""
+
+    since: float | None = None
+    last: float = 0.0
+
+    def told(self, at: float) -> None:
+        """The answer was 503, at this moment (monotonic seconds)."""
+        if self.since is None or at - self.last > _REFUSED_GAP_S:
+            self.since = at
+        self.last = at
+
+    def over(self) -> None:
+        """Something was acknowledged."""
+        self.since = None
+
+    def seconds(self, since: float) -> float:
+        """How long it goes on, from a moment on at most."""
+        return 0.0 if self.since is None else max(0.0, self.last - max(self.since, since))
+
+
+@dataclass
 class Seen:
     """What is seen of one location.
 
     Attributes:
+        refusal: of what the HTTP client brings.
         source: the source that can't be asked again gets its acknowledgements.
         master: a node that says it is master carries out writes.
         archive: the archive takes points.
@@ -68,6 +94,7 @@ class Seen:
     master: Pulse = field(default_factory=lambda: Pulse(3))
     replica: Pulse = field(default_factory=lambda: Pulse(3))
     archive: Pulse = field(init=False)
+    refusal: Refusal = field(default_factory=Refusal)
 
     def __post_init__(self) -> None:
         self.archive = Pulse(2 * self.archive_every_s + 5)
@@ -95,6 +122,7 @@ class Observer:
         """Looks until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._witness())
+            group.create_task(self._client())
             for room in self._world.rooms:
                 for node in self._world.system.topology.shard(room).redis:
                     group.create_task(self._node(room, node))
@@ -106,6 +134,24 @@ class Observer:
         while True:
             for place in self._acknowledged():
                 self.seen[self._world.rooms[place // 1_000]].source.beat()
+            await asyncio.sleep(_LOOK_S)
+
+    async def _client(self) -> None:
+        rooms: dict[int, str] = {}
+        offset = 0
+        while True:
+            with suppress(OSError), self._world.clients.books["http"].open("rb") as f:
+                f.seek(offset)
+                whole = f.read().rpartition(b"\n")
+                offset += len(whole[0]) + len(whole[1])
+                for event in events(whole[0] + whole[1]):
+                    match event:
+                        case {"give": number, "readings": [[_, room, *_], *_]}:
+                            rooms[number] = room
+                        case {"later": number, "at": at}:
+                            self.seen[rooms[number]].refusal.told(at)
+                        case {"done": number}:
+                            self.seen[rooms.pop(number)].refusal.over()
             await asyncio.sleep(_LOOK_S)
 
     def _acknowledged(self) -> Iterator[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from iotd.model.errors import IotdError
 from iotd.ops.control import request
-from tests.chaos.count import counted, dead_letters, lacking
+from tests.chaos.count import client_fates, counted, dead_letters, lacking
 from tests.chaos.faults.config import add_spare
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.truth import Truth
@@ -39,6 +39,12 @@ class Outcome:
         seed: of the nemesis; the same one strikes in the same order.
         counts: by location and node, and ``location archive``, of the simulated sensors.
         witnessed: the same of the source that can't be asked again.
+        clients: the same of each client.
+        held_of_clients: readings of clients that are held, by client and reason.
+        bad: things of clients that nobody could take, and that are held; ``again`` are those that are held once more,
+            since they were sent again without a key.
+        repeated: messages of clients that were acknowledged, and had been sent more than once.
+        later: answers to clients that they were to come again later (503).
         faults: how often each struck.
         tampered: locations of whose shard data was taken or altered, or whose log was harmed.
         held: readings that were set aside, being from the future.
@@ -58,6 +64,12 @@ class Outcome:
     seed: int
     counts: dict[str, Count] = field(default_factory=dict)
     witnessed: dict[str, Witnessed] = field(default_factory=dict)
+    clients: dict[str, dict[str, Witnessed]] = field(default_factory=dict)
+    held_of_clients: dict[str, dict[str, int]] = field(default_factory=dict)
+    bad: int = 0
+    again: int = 0
+    repeated: int = 0
+    later: int = 0
     faults: dict[str, int] = field(default_factory=dict)
     tampered: list[str] = field(default_factory=list)
     held: int = 0
@@ -75,9 +87,14 @@ class Outcome:
     events: dict[str, int] = field(default_factory=dict)
 
     @property
+    def tables(self) -> dict[str, Mapping[str, Count | Witnessed]]:
+        """All counts, by who handed over."""
+        return {"simulated": self.counts, "witnessed": self.witnessed, **self.clients}
+
+    @property
     def good(self) -> bool:
         """Nothing lost unnamed, altered, invented or refused, no lie, and no end of the daemon by itself."""
-        stored = all(c.good for c in self.counts.values()) and all(c.good for c in self.witnessed.values())
+        stored = all(count.good for counts in self.tables.values() for count in counts.values())
         wrong = self.refused or self.deaths or self.unnamed or self.missed or self.wrong or self.lies
         return bool(self.counts) and stored and not wrong
 
@@ -160,6 +177,7 @@ async def _settle(world: World, said: Tell) -> None:
     await world.mend()
     world.look_after_daemon()
     await world.configuration.known()
+    await world.clients.stop()
     if SPARE in world.configuration.ever:  # so that it is archived and verified too
         await world.configuration.keep(lambda tables: add_spare(world, tables))
     await world.drained()
@@ -177,7 +195,8 @@ def _tell_truth(truth: Truth, world: World, outcome: Outcome) -> None:
     outcome.lies, outcome.named, outcome.errors = truth.lies, truth.acknowledged, dict(truth.errors.most_common())
     for room in world.rooms:
         stores = (f"{room} archive", f"redis-{room}-master", f"redis-{room}-replica")
-        lost = sum(c.lost for s in stores for c in (outcome.counts.get(s), outcome.witnessed.get(s)) if c is not None)
+        tables = outcome.tables.values()
+        lost = sum(counts[store].lost for store in stores for counts in tables if store in counts)
         if lost and room not in world.losses.unnameable and not truth.named_loss(room):
             outcome.lies.append(f"{room}: {lost} readings were lost with the log, and no condition ever named a loss")
 
@@ -185,7 +204,7 @@ def _tell_truth(truth: Truth, world: World, outcome: Outcome) -> None:
 async def _count(world: World, outcome: Outcome, said: Tell) -> None:
     world.losses.look_for_names()
     await _stop(world)
-    lacks = await lacking(world, dead_letters(world))
+    lacks = await lacking(world, dead_letters(world), client_fates(world))
     outcome.forgotten, outcome.missed = lacks.forgotten, lacks.missed
     harmed = world.tampered | world.losses.harmed.keys()
     if outcome.forgotten or harmed:
@@ -200,12 +219,20 @@ async def _count(world: World, outcome: Outcome, said: Tell) -> None:
         await _stop(world)
     letters = dead_letters(world)
     outcome.held, outcome.refused = letters.count, letters.refused
-    outcome.deaths, outcome.unnamed, outcome.wrong = world.deaths, world.losses.unnamed, world.wrong
+    clients = client_fates(world)
+    outcome.deaths, outcome.unnamed = world.deaths, world.losses.unnamed
+    outcome.wrong = [*world.wrong, *world.clients.ended, *(what for fates in clients.values() for what in fates.wrong)]
+    outcome.held_of_clients = {name: dict(fates.held) for name, fates in clients.items()}
+    outcome.bad = sum(fates.bad for fates in clients.values())
+    outcome.repeated = sum(fates.repeated for fates in clients.values())
+    outcome.later = sum(fates.later for fates in clients.values())
+    outcome.again = sum(fates.again for fates in clients.values())
     outcome.events = dict(
         Counter(line["event"] for line in world.daemon.lines() if line["level"] in ("warning", "error")).most_common()
     )
-    found = await counted(world, letters)
-    outcome.counts, outcome.witnessed = found.simulated, found.witnessed
+    found = await counted(world, letters, clients)
+    outcome.counts, outcome.witnessed, outcome.clients = found.simulated, found.witnessed, found.clients
+    outcome.wrong += [f"a series that nobody gave anything for: {what}" for what in found.unknown]
 
 
 async def _ask(world: World, path: str, **params: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic, time
 
 from iotd.config import Settings
 from iotd.config.topology import Node
@@ -23,6 +24,7 @@ class Clocks:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._steps: dict[str, list[tuple[float, float]]] = {}
         folder.mkdir()
 
     @property
@@ -55,11 +57,28 @@ class Clocks:
         for file in self._folder.iterdir():
             self._write(file, seconds)
 
+    def offsets(self, name: str, begin: float, end: float) -> tuple[float, float]:
+        """By how many seconds a process's clock was off between two moments (monotonic): least and most."""
+        offsets = {0.0}
+        for at, seconds in self._steps.get(name, ()):
+            if at > end:
+                break
+            if at <= begin:
+                offsets.clear()
+            offsets.add(seconds)
+        return min(offsets), max(offsets)
+
+    @staticmethod
+    def wall_ms(moment: float) -> float:
+        """What a right clock says at a moment (monotonic)."""
+        return (time() - monotonic() + moment) * 1_000
+
     def _file(self, name: str) -> Path:
         return self._folder / name
 
     def _write(self, file: Path, seconds: float) -> None:
         if file.exists():
+            self._steps.setdefault(file.name, []).append((monotonic(), seconds))
             file.write_text(f"{seconds:+.3f}")  # without a moment in which it is not there
 
 

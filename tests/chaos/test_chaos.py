@@ -46,6 +46,36 @@ def test_nothing_is_lost_altered_or_invented_whatever_strikes(redis_binaries: Re
     assert len(outcome["counts"]) == len(outcome["witnessed"]) == 6
     assert all(count["due"] > 5_000 for count in outcome["counts"].values())
     assert all(count["due"] > 100 for count in outcome["witnessed"].values())
+    for counts in outcome["clients"].values():
+        assert len(counts) == 6
+        assert all(count["due"] > 100 for count in counts.values())
+
+
+_KILLS_AND_CUTS = (
+    *("--minutes", "0.5", "--locations", "1", "--per-type", "5", "--seed", "16"),
+    *("--only", "daemon killed again and again", "--only", "client link flaps"),
+)
+
+
+def test_what_clients_were_told_is_kept_though_the_daemon_is_killed_and_their_link_is_cut(
+    redis_binaries: RedisBinaries,
+) -> None:
+    outcome = chaos(redis_binaries, *_KILLS_AND_CUTS)
+    assert outcome["good"], outcome
+    assert outcome["faults"].keys() == {"daemon killed again and again", "client link flaps"}
+    assert outcome["repeated"] > 0
+    assert outcome["bad"] > 0
+    assert all(count["due"] > 100 for counts in outcome["clients"].values() for count in counts.values())
+
+
+def test_clients_that_are_told_before_the_disk_has_it_are_seen_to_lose_readings(redis_binaries: RedisBinaries) -> None:
+    outcome = chaos(redis_binaries, *_KILLS_AND_CUTS, "--early")
+    assert not outcome["good"]
+    for counts in (*outcome["clients"].values(), outcome["witnessed"]):
+        assert all(count["missing"] > 0 for count in counts.values())
+        assert all(count["altered"] == count["strange"] == 0 for count in counts.values())
+    # simulated sensors go on behind what is in the log, whatever they were told
+    assert all(count["missing"] == 0 for count in outcome["counts"].values())
 
 
 def test_without_the_replay_from_the_checkpoint_the_same_run_sees_a_loss(redis_binaries: RedisBinaries) -> None:

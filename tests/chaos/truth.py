@@ -150,6 +150,10 @@ class Truth:
                 stalled = self._unsaid_s(self._stalled_s(pulse, room), bool(said), room, what)
                 if stalled > within + self._leeway:
                     yield f"{room}: for {stalled:.1f} s {what}, and no error says so", ("silent", room, what)
+            refused = seen.refusal.seconds(max(self._runs_since, self._served[room]))
+            refused = self._unsaid_s(refused, bool(flow), room, "503")
+            if refused > _TOLD_WITHIN_S + self._leeway:
+                yield f"{room}: for {refused:.1f} s its client gets 503, and no error says why", ("silent", room, "503")
             told = {one["name"] for one in status["conditions"] if one["location"] in (room, None)}
             # of a master that was away itself it can't be known whether it had one
             alone = min(self._stalled_s(seen.replica, room), monotonic() - seen.master.steady_since)

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -18,8 +17,10 @@ from iotd.model.errors import IotdError, ShardUnavailable
 from iotd.ops.control import request
 from iotd.stack import Stack
 from tests.chaos import damage
-from tests.chaos.configuration import Configuration
+from tests.chaos.clients.processes import PORT, Clients
+from tests.chaos.configuration import BEHAVIOUR, WITNESS, Configuration
 from tests.chaos.disk import BlockDisk
+from tests.chaos.expected import Expected
 from tests.chaos.hosts import Host, Hosts
 from tests.chaos.influx import Influx
 from tests.chaos.losses import Losses
@@ -31,28 +32,9 @@ _DISK_MB = 1_000
 _MEND_S = 120
 _RESTORE_S = 900
 """So long a shard that was emptied may take until it has everything again, at some ten thousand readings a second."""
-_WITNESS = {"sensors": 5, "every_ms": 50, "late": 0.05, "early": 0.002, "old": 0.002}
 _ANSWERS_S = 10
 SPARE = "grenier"
 """A room that has servers, and that the daemon serves only while a fault configures it."""
-
-
-@dataclass
-class Expected:
-    """A condition that a fault has to bring about.
-
-    Attributes:
-        since: when it struck (monotonic seconds).
-        within: seconds after which it must have been said.
-        once: it comes of something that happened at that moment: a daemon that began to run later knows nothing of it.
-    """
-
-    name: str
-    location: str | None
-    since: float
-    within: float
-    once: bool = False
-    seen: bool = False
 
 
 class World(DaemonRuns):
@@ -60,10 +42,11 @@ class World(DaemonRuns):
 
     Attributes:
         rooms: all locations that there may ever be: those of the run, and the spare one.
+        clients: beside the daemon, by HTTP and in Python.
         losses: what faults took out of the log.
         tampered: locations of whose shard data, or archive, something was taken or altered.
         wrong: what the daemon did otherwise than it has to, as a fault has seen it.
-        striking: names of the faults that are held now.
+        striking: names of the faults that are held now; ``struck``: of all that were.
         expected: conditions that the faults held now must bring about.
         mended: whether all servers were healthy after the last fault.
     """
@@ -81,6 +64,7 @@ class World(DaemonRuns):
         self.tampered: set[str] = set()
         self.wrong: list[str] = []
         self.striking: list[str] = []
+        self.struck: set[str] = set()
         self.expected: list[Expected] = []
         self.mended = True
         self.witness = folder / "witness"  # not on the daemon's disk, which may be full
@@ -99,25 +83,17 @@ class World(DaemonRuns):
         self.backend = NodesOnHosts(stack, self._places, clocks)
         self.system.stack.backend = self.backend
         self.influx = Influx(self.backend, stack, influx_host.address, self.hosts.ours)
-        witness = {"kind": "tests.servers.witness", "witness": str(self.witness), "places": self.rooms, **_WITNESS}
-        configuration = Configuration(
-            folder / "configuration",
-            7000,
-            locations,
-            {
-                **common,
-                "state_dir": disk.path / "state",
-                "topology": {"shards": {room: self.shards[room] for room in locations}},
-                "sensors": {"per_type": per_type, "interval": "100ms"},
-                "simulator": {"enabled": "on", "seed": 1},
-                "sources": {"witness": witness},
-                "log": {"limit": "256MiB", "segment": "1MiB"},
-                "archive": {"interval": "10s", "store": "influxdb:"},
-                "influxdb": {"url": self.influx.proxy_url, "token_file": self.influx.token_file, "timeout": "3s"},
-                "shutdown": {"drain": "60s"},  # the count follows the last pass
-                "logging": {"level": "info", "format": "json"},
-            },
-        )
+        self.clients = Clients(folder / "clients", host=self.hosts.add("client"), home=home, clocks=clocks)
+        tables = {
+            **common,
+            "state_dir": disk.path / "state",
+            "topology": {"shards": {room: self.shards[room] for room in locations}},
+            "sensors": {"per_type": per_type, "interval": "100ms"},
+            "sources": {"witness": {"witness": str(self.witness), "places": self.rooms, **WITNESS}},
+            "ingest": {"listen": f"{home.address}:{PORT}", "tokens_file": self.clients.tokens_file},
+            "influxdb": {"url": self.influx.proxy_url, "token_file": self.influx.token_file, "timeout": "3s"},
+        }
+        configuration = Configuration(folder / "configuration", 7000, locations, {**tables, **BEHAVIOUR})
         super().__init__(
             home, daemon, configuration=configuration, clocks=clocks, disk=disk, daemon_log=folder / "daemon.log"
         )
@@ -138,7 +114,7 @@ class World(DaemonRuns):
     @property
     def locations(self) -> tuple[str, ...]:
         """Those of the run; the daemon serves :attr:`Configuration.locations`."""
-        return self.settings.locations
+        return self.settings.served
 
     # ── servers ──
 
@@ -299,19 +275,22 @@ class World(DaemonRuns):
         await self.influx.up()
         self.start_daemon()
         await self.daemon.running(_MEND_S)
+        self.clients.start(self.settings.state, self.locations)
 
     def save(self, folder: Path) -> None:
         """Copies what the daemon leaves behind: its log, its state, what was handed over."""
         folder.mkdir(parents=True, exist_ok=True)
-        for path in (self.witness, self.daemon_log):
+        for path in (self.witness, self.daemon_log, *self.clients.books.values()):
             if path.exists():
                 shutil.copy2(path, folder)
         for log in (self.system.settings.state / "nodes").glob("*/log"):
             shutil.copy2(log, folder / f"{log.parent.name}.log")
-        shutil.copytree(self.settings.state, folder / "state", dirs_exist_ok=True, ignore=lambda *_: ["control.sock"])
+        without = shutil.ignore_patterns("*.sock")
+        shutil.copytree(self.settings.state, folder / "state", dirs_exist_ok=True, ignore=without)
 
     async def down(self) -> None:
-        """Ends the servers, and takes the daemon's disk away."""
+        """Ends clients and servers, and takes the daemon's disk away."""
+        self.clients.kill()
         await asyncio.gather(*(asyncio.to_thread(self.backend.kill, node) for node in self.system.stack.nodes()))
         await self.influx.down()
         self.disk.unmount()

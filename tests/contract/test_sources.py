@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,20 +12,17 @@ from typing import Protocol
 import pytest
 
 from iotd.config import Settings
-from iotd.intake.accumulator import Accumulator
 from iotd.intake.catalogue import Catalogue
-from iotd.intake.guards import Limits
-from iotd.intake.intake import Intake
 from iotd.log.budget import Budget
 from iotd.log.embedded import EmbeddedLog
 from iotd.model.series import Series
 from iotd.model.types import BUILT_IN
-from iotd.ops.deadletters import DeadLetters
 from iotd.sources.base import Context, Source
 from iotd.sources.registry import make_source
 from iotd.sources.simulator.signal import values
 from iotd.sources.simulator.source import Simulator
 from tests.clocks import SystemClock
+from tests.intakes import close_intake, make_intake
 from tests.servers.system import until
 
 LOCATIONS = ("salon", "cuisine")
@@ -40,16 +36,7 @@ class Core:
     def __init__(self, folder: Path) -> None:
         self.catalogue = Catalogue(folder / "catalogue.sqlite")
         self.log = EmbeddedLog(folder / "log", self.catalogue, budget=Budget(10**7), limit=10**9)
-        self.dead_letters = DeadLetters(folder / "held.jsonl")
-        self.intake = Intake(
-            self.log,
-            self.catalogue,
-            self.dead_letters,
-            accumulator=Accumulator(self.log, linger_s=0.02, answer_s=0.005),
-            limits=Limits(60_000),
-            now_ms=lambda: time.time_ns() // 1_000_000,
-        )
-        self.intake.locations.update(LOCATIONS)
+        self.intake = make_intake(folder, self.log, self.catalogue)
 
     async def readings(self) -> list[Reading]:
         """All that is in the log, in its order."""
@@ -71,6 +58,7 @@ async def core(folder: Path) -> AsyncIterator[Core]:
         yield made
     finally:
         await made.log.close()
+        close_intake(made.intake)
         made.catalogue.close()
 
 
@@ -97,7 +85,10 @@ class CsvCase:
 
     def feed(self) -> list[Reading]:
         first = 1_790_000_000_000 + len(self.written)
-        more = [(Series("co2", LOCATIONS[n % 2], f"probe, {n % 5}"), first + n, (first + n) / 7) for n in range(2_000)]
+        more = [
+            (Series("co2", LOCATIONS[n % 2], f"probe, {n % 5}"), first + n, (first + n) % 9_999 / 7)
+            for n in range(2_000)
+        ]
         with self.path.open("a", encoding="utf-8") as f:
             f.writelines(f'{t},{s.location},{s.type},"{s.sensor_id}",{v!r}\n' for s, t, v in more)
         self.written += more
@@ -216,7 +207,8 @@ async def test_odd_lines_are_held_with_the_reason(tmp_path: Path) -> None:
         )
         async with running(source, one):
             await has(one, source, [(Series("co2", "salon", "1"), 1_790_000_000_000, 401.0)])
-        held = one.dead_letters.path.read_text().splitlines()
-        assert len(held) == 4
-        assert "no location 'attic'" in held[1]
-        assert "not a finite number" in held[3]
+        await one.intake.settled()
+        held = await one.intake.held.page()
+        assert [(h.reason, h.payload[:8]) for h in held[:1]] == [("not a line of this form", b"nonsense")]
+        assert [h.reason for h in held[1:]] == ["unknown location", "unknown type"]
+        assert one.intake.counts["meters"].nothing == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from structlog.testing import capture_logs
 
 from iotd.model.batch import Batch
 from iotd.model.errors import ArchiveError, ArchiveRefused, ArchiveRejected, ArchiveUnavailable, ShardUnavailable
+from iotd.model.selection import Selection
 from iotd.model.series import Series
 from iotd.stack.binaries import RedisBinaries
+from iotd.stores.base import Found
 from iotd.stores.embedded.reader import ArchiveReader
 from iotd.stores.embedded.store import EmbeddedStore
 from iotd.stores.embedded.writer import ArchiveWriter
@@ -33,6 +35,15 @@ class FaultyStore(EmbeddedStore):
         self.poison: int | None = None
         """A batch with this time in it is rejected."""
         self.writes = 0
+        self.answered: Callable[[], Awaitable[object]] | None = None
+        """Called once, when samples were asked for, before whoever asked has them."""
+
+    async def samples(self, what: Selection, first: int, last: int) -> Found:
+        found = await super().samples(what, first, last)
+        if (told := self.answered) is not None:
+            self.answered = None
+            await told()
+        return found
 
     async def write(self, batch: Sequence[Points]) -> None:
         self.writes += bool(batch)
@@ -373,6 +384,29 @@ async def test_verification_finds_what_only_the_archive_has_and_it_is_written_ba
     assert await rig.held(SERIES[2]) == await rig.held(SERIES[3]) == wanted(T0, 9000)
 
 
+@pytest.mark.parametrize("deep", [False, True])
+async def test_the_newest_reading_of_each_series_is_compared_though_others_spoke_long_before_or_after(
+    rig: FaultyRig, deep: bool
+) -> None:
+    # real sensors speak at moments of their own: some minutes apart, some hours
+    counts = dict(zip(SERIES, (9000, 8100, 5000, 600), strict=True))
+    async with rig.archiver() as archiver:
+        for series, count in counts.items():
+            await rig.to_log(batch := rig.batch(T0, count, series=[series]))
+            await rig.to_shard(batch)
+        rig.acknowledge()
+        await archiver.cycle()
+        assert (await archiver.verify(deep=deep, repair=False))["salon"].compared == sum(counts.values())
+        for series, count in counts.items():
+            newest = T0 + (count - 1) * 1000
+            await rig.ask("TS.DEL", series.key, newest, newest)
+        found = (await archiver.verify(deep=deep, repair=False))["salon"].gaps
+        assert sorted((gap.sensor, gap.surplus) for gap in found) == sorted((one.key, 1) for one in SERIES)
+        assert (await archiver.verify(deep=deep, repair=True))["salon"].gaps == []
+    for series, count in counts.items():
+        assert await rig.held(series) == wanted(T0, count)
+
+
 async def test_what_only_the_archive_has_is_found_in_a_range_that_is_dirty_too(rig: FaultyRig) -> None:
     await rig.load(T0, 9000)
     async with rig.archiver() as archiver:
@@ -528,6 +562,21 @@ async def test_verification_finds_what_the_archive_lost_and_repair_brings_it_bac
         repaired = (await archiver.verify(deep=False, repair=True))["salon"]
         assert (repaired.gaps, repaired.repaired) == ([], 1)
     assert await rig.archived(SERIES[0]) == wanted(T0 + 60_000, 5000)
+
+
+async def test_what_comes_late_and_is_archived_while_verification_looks_is_no_gap(rig: FaultyRig) -> None:
+    await rig.load(T0, 5000)
+    async with rig.archiver() as archiver:
+        await archiver.cycle()
+        await verified(archiver)
+
+        async def late() -> None:
+            await rig.load(T0 + 500, 1)
+            await archiver.cycle()
+
+        rig.store.answered = late
+        assert (await archiver.verify(deep=True, repair=False))["salon"].gaps == []
+        assert rig.store.answered is None
 
 
 async def test_verification_finds_a_value_that_differs(rig: FaultyRig) -> None:

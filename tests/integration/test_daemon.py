@@ -13,6 +13,7 @@ from typing import Any
 
 from iotd.stack.processes import Processes
 from tests.conftest import FreshSystem
+from tests.intakes import held_readings
 from tests.servers.checker import all_there
 from tests.servers.daemon import Daemon, iotd, running_daemon
 from tests.servers.ports import port_block
@@ -119,7 +120,7 @@ async def test_a_series_that_vanishes_is_made_again_with_its_labels(fresh_system
     assert info[b"duplicatePolicy"] == b"last"
 
 
-async def test_what_redis_refuses_for_good_is_in_the_dead_letters_and_the_rest_goes_on(
+async def test_what_redis_refuses_for_good_is_held_and_the_rest_goes_on(
     fresh_system: FreshSystem,
 ) -> None:
     system = fresh_system(**FAST)
@@ -134,9 +135,9 @@ async def test_what_redis_refuses_for_good_is_in_the_dead_letters_and_the_rest_g
         await until(refused, 20, "a reading was refused")
         await daemon.writes("salon")
         assert daemon.events("readings_refused")
-    letters = [json.loads(s) for s in (system.settings.state / "dead-letters/readings.jsonl").read_text().splitlines()]
-    assert {letter["key"] for letter in letters} == {key}
-    assert all("not a TSDB key" in letter["said"] or "WRONGTYPE" in letter["said"] for letter in letters)
+    held = held_readings(system.settings.state)
+    assert {one.series.key for one in held} == {key}
+    assert all("not a TSDB key" in one.reason or "WRONGTYPE" in one.reason for one in held)
 
 
 async def test_a_wrong_password_is_said_and_what_was_read_meanwhile_is_written_with_the_right_one(

@@ -123,9 +123,7 @@ async def test_the_page_fits_every_screen_reads_well_in_light_and_dark_and_works
             # everything came from us, and has a name for a screen reader
             names = "performance.getEntriesByType('resource').map((r) => new URL(r.name).origin)"
             assert set(await page.ask(names)) == {await page.ask("location.origin")}
-            tree = await page.call("Accessibility.getFullAXTree")
-            unnamed = [n["role"]["value"] for n in tree["nodes"] if _needs_name(n) and not n["name"]["value"]]
-            assert unnamed == []
+            assert await unnamed(page) == []
             assert page.errors == []
         assert await daemon.stop() == 0
 
@@ -186,6 +184,12 @@ async def test_a_room_of_ten_types_shows_each_as_its_row_says_and_fits_every_scr
                     assert await page.ask(POOR_CONTRAST) == [], (width, dark)
             assert page.errors == []
         assert await daemon.stop() == 0
+
+
+async def unnamed(page: Page) -> list[str]:
+    """The roles of what a screen reader would have no name for."""
+    tree = await page.call("Accessibility.getFullAXTree")
+    return [node["role"]["value"] for node in tree["nodes"] if _needs_name(node) and not node["name"]["value"]]
 
 
 def _needs_name(node: dict[str, object]) -> bool:

@@ -35,7 +35,7 @@ def with_witness(folder: Path, **options: Any) -> dict[str, Any]:
 
 
 def witness_of(settings: Settings) -> dict[Series, Given]:
-    return witnessed(Path(settings.sources["lab"].options["witness"]), settings.locations)
+    return witnessed(Path(settings.sources["lab"].options["witness"]), list(settings.locations))
 
 
 async def acknowledged(settings: Settings, more_than: int = 100) -> int:

@@ -61,7 +61,7 @@ async def load_readings(system: System) -> None:
     series = np.tile(np.arange(len(SENSORS), dtype=np.int32), len(TIMES))
     commands = Packer([s.key.encode() for s in SENSORS]).pack(series, np.repeat(TIMES, len(SENSORS)), values.ravel())
     async with system.connection("redis-séjour-master") as redis:
-        await make_series(redis, SENSORS, system.settings.redis)
+        await make_series(redis, SENSORS, lambda one: one.labels, system.settings.redis)
         await redis.send([commands.payload])
         for _ in commands.starts:
             assert all(type(said) is int for said in await redis.receive())
@@ -284,6 +284,7 @@ async def test_distribution_for_people_and_programs(house: System) -> None:
         ("iotd query unit per", "percent"),
         ("iotd query unit celsius --output ch", "chart"),
         ("iotd query unit celsius --agg std", "std.p"),
+        ("iotd sensors calibrate 0x0015 --type temp", "temperature"),
         ("iotd stack stop redis-séjour-r", "redis-séjour-replica"),
     ],
 )

@@ -7,10 +7,13 @@ import pytest
 
 from iotd.config.values import Address
 from iotd.model.batch import Batch
+from iotd.model.calibration import Calibration, Calibrations, Line, Span
 from iotd.model.errors import ShardError
 from iotd.model.series import Series
+from iotd.shards import charts
 from iotd.shards import reader as module
 from iotd.shards.audit import audit
+from iotd.shards.look import ShardLook
 from iotd.shards.madd import Packer
 from iotd.shards.reader import ShardReader
 from iotd.shards.series import make_series
@@ -30,7 +33,7 @@ async def load(system: System) -> Batch:
     commands = Packer([one.key.encode() for one in SERIES]).pack(batch.series, batch.times, batch.values)
     async with system.connection("redis-salon-master") as redis:
         await redis.call("DEL", *(one.key for one in SERIES))
-        await make_series(redis, SERIES, system.settings.redis)
+        await make_series(redis, SERIES, lambda one: one.labels, system.settings.redis)
         await redis.send([commands.payload])
         for _ in commands.starts:
             assert all(type(said) is int for said in await redis.receive())
@@ -59,6 +62,28 @@ async def test_few_series_and_many_in_pages_give_the_same(system: System, monkey
         (means,) = await reader.buckets([(SERIES[2], "avg", 0, 10_000, T0, T0 + 99_999)])
         assert means[1] == pytest.approx(VALUES[:100, 2].reshape(10, 10).mean(axis=1))
         assert reader.opened == 1
+    finally:
+        await reader.close()
+
+
+async def test_what_is_joined_over_sensors_is_calibrated_first(system: System) -> None:
+    await load(system)
+    reader = ShardLook("salon", system.settings, _master(system))
+    first, changes = T0 - T0 % 10_000, T0 + 123_456
+    lines = {"1": [Span(0, Line(-2.0, 3000.0))], "2": [Span(0, Line(offset=5.0)), Span(changes, Line(offset=-5.0))]}
+    true = VALUES.copy()
+    true[:, 0] = VALUES[:, 0] * -2 + 3000
+    true[:, 1] += np.where(changes > TIMES, 5.0, -5.0)
+    try:
+        for values, said in ((VALUES, {}), (true, {one: {"pressure": Calibration(its)} for one, its in lines.items()})):
+            found = await charts.by_type(reader, Calibrations(said), ["pressure"], first, 10_000)
+            buckets = TIMES // 10_000 * 10_000
+            starts, rows = found["pressure"]
+            for start, (mean, low, high) in zip(starts.tolist(), rows.tolist(), strict=True):
+                its = values[buckets == start]
+                assert mean == pytest.approx(its.mean(axis=0).mean())
+                assert (low, high) == pytest.approx((its.min(), its.max()))
+            assert starts.tolist() == np.unique(buckets).tolist()
     finally:
         await reader.close()
 
@@ -109,8 +134,31 @@ async def test_a_node_that_fails_is_replaced_when_another_may_be_asked(system: S
         await only.close()
 
 
-def _master(system: System):  # type: ignore[no-untyped-def]
+ODD = ("north, old (2)", "a=b", "{x}", "!=", "50 %", "Salle à manger", "☃", 'it\'s "x"', "*", "(", ",", "a:b\n")
+
+
+async def test_a_series_can_be_made_and_looked_at_whatever_its_sensor_is_called(system: System) -> None:
+    series = [Series("co2", "chambre1", sensor) for sensor in ODD]
+    look = ShardLook("chambre1", system.settings, _master(system, "chambre1"))
+    try:
+        async with system.connection("redis-chambre1-master") as redis:
+            await make_series(redis, series, lambda one: one.labels, system.settings.redis)
+            for one in series:
+                await redis.call("TS.ADD", one.key, T0, 400)
+        assert {one for one in await look.latest() if one.type == "co2"} == set(series)
+        assert [times.tolist() for times in await look.recent([*series, NONE], 5)] == [[T0]] * len(series) + [[]]
+        assert await look.before([series[0], NONE], T0 + 5) == [(T0, 400.0), None]
+        assert set(await look.lasts("co2", T0, 5000)) == set(series)
+        starts, rows = (await look.by_type(["co2", "pressure"], T0, 5000))["co2"]
+        assert (starts.tolist(), rows.tolist()) == ([T0], [[400.0, 400.0, 400.0]])
+    finally:
+        await look.close()
+        async with system.connection("redis-chambre1-master") as redis:
+            await redis.call("DEL", *(one.key for one in series))
+
+
+def _master(system: System, location: str = "salon"):  # type: ignore[no-untyped-def]
     async def master() -> Address:
-        return system.topology.shard("salon").master.address
+        return system.topology.shard(location).master.address
 
     return master

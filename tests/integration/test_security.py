@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from iotd.config import Address
-from iotd.config.tree import Redis
+from iotd.config.sections.servers import Redis
 from iotd.model.errors import ShardMisconfigured, ShardUnavailable, StackError
 from iotd.shards.connection import Connection
 from iotd.stack import Stack

@@ -44,7 +44,7 @@ async def test_up_again_touches_nothing(each_system: System) -> None:
     before = await lives(each_system)
     again = await iotd("stack", "up", "--output", "json", config=each_system.config)
     assert again.code == 0, again
-    assert {report["action"] for report in again.json} == {"was running"}
+    assert {report["action"] for report in again.json} == {"ran already"}
     assert await lives(each_system) == before
 
 
@@ -58,7 +58,7 @@ async def test_up_repairs_what_is_missing_and_touches_nothing_else(each_system: 
     again = await iotd("stack", "up", "--output", "json", config=each_system.config)
     assert again.code == 0, again
     did = {report["name"]: report["action"] for report in again.json}
-    others = dict.fromkeys(did, "was running")
+    others = dict.fromkeys(did, "ran already")
     assert did == others | {replica: "started", "sentinel-salon-2": "started", "sentinel-salon-3": "resumed"}
     after = await lives(each_system)
     assert {name for name in NODES if after[name] != before[name]} == {replica, "sentinel-salon-2"}

@@ -235,7 +235,7 @@ async def test_readings_older_than_the_shard_keeps_are_counted_and_never_held(
         assert await held(system, MASTER, SERIES[1]) == [(T0 - 9 * hour, 6.0)]
         state = rig.service.state(taken=0, held=0)
         assert (state.expired, state.held) == (4, 0)
-        assert rig.letters.kept == []
+        assert rig.refused.kept == []
 
 
 async def test_what_redis_refuses_is_held_and_the_rest_goes_on(
@@ -248,9 +248,7 @@ async def test_what_redis_refuses_is_held_and_the_rest_goes_on(
     async with writing(system, catalogue, tmp_path) as rig:
         wanted = await load(rig, 0, 500)
         await rig.reached("durable")
-        kept = [(letter["time"], float(letter["value"])) for letter in rig.letters.kept]
-        assert kept == wanted.pop(SERIES[1])
-        assert {letter["key"] for letter in rig.letters.kept} == {SERIES[1].key}
+        assert rig.refused.kept == [(1, time, value) for time, value in wanted.pop(SERIES[1])]
         await same(system, MASTER, wanted)
         assert rig.service.state(taken=0, held=0).held == 500
 
@@ -275,7 +273,7 @@ async def test_what_is_restored_never_replaces_what_is_there_and_write_again_doe
         assert (await rig.service.write_again(batch, 0)).tolist() == [True, True, False]
         assert dict(await held(system, MASTER, one))[T0] == 7.5
         assert await held(system, MASTER, SERIES[3]) == [(T0, 8.5)]
-        assert rig.letters.kept == []
+        assert rig.refused.kept == []
         await system.stack.stop(MASTER)
         with pytest.raises(ShardError):
             await rig.service.restore(one, times, np.full(1500, 0.2))

@@ -17,6 +17,7 @@ from iotd.log.embedded import EmbeddedLog
 from iotd.log.partition import EmbeddedPartition
 from iotd.model.batch import Batch, Times, Values
 from iotd.model.errors import ShardUnavailable
+from iotd.model.instants import NEVER
 from iotd.model.series import Series
 from iotd.shards.connection import Connection
 from iotd.shards.reader import ShardReader
@@ -40,7 +41,7 @@ class Numbers:
     def __init__(self) -> None:
         self._series: list[Series] = []
         self._numbers: dict[Series, int] = {}
-        self.newest: Times = np.full(64, -(2**62), np.int64)
+        self.newest: Times = np.full(64, NEVER, np.int64)
 
     def register(self, series: Series) -> int:
         if series not in self._numbers:

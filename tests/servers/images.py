@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from iotd.config.tree import Stack as StackSettings
+from iotd.config.sections.servers import Stack as StackSettings
 from iotd.model.errors import StackError
 from iotd.stack import engine
 from iotd.stack.binaries import RedisBinaries, find_influxd

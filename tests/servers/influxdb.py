@@ -13,8 +13,8 @@ from pathlib import Path
 import aiohttp
 
 from iotd.config import Settings
+from iotd.config.sections.servers import Stack as StackSettings
 from iotd.config.topology import Node, topology
-from iotd.config.tree import Stack as StackSettings
 from iotd.stack.binaries import find_influxd
 from iotd.stack.health import influxdb_problem
 from iotd.stack.influxdb import set_up

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from iotd.log.budget import Budget
 from iotd.log.embedded import EmbeddedLog
-from iotd.model.series import Series
+from iotd.model.batch import Batch
+from iotd.model.instants import NEVER
+from iotd.model.series import Found, Series
 from iotd.shards.service import ShardService
 from tests.servers.system import System, until
-
-NEVER = -(2**62)
 
 
 class MemoryCatalogue:
@@ -42,6 +40,12 @@ class MemoryCatalogue:
     def number_of(self, series: Series) -> int | None:
         return self._series.index(series) if series in self._series else None
 
+    def labels(self, series: Series) -> Mapping[str, str]:
+        return series.labels
+
+    async def recover(self, found: Sequence[Found]) -> None:
+        self.add([one.series for one in found])
+
     def of_location(self, location: str) -> list[int]:
         return [number for number, one in enumerate(self._series) if one.location == location]
 
@@ -52,17 +56,16 @@ class MemoryCatalogue:
         return self.keys.index(description)
 
 
-class Letters:
+class Refused:
     """Keeps refused readings in memory."""
 
     def __init__(self) -> None:
-        self.kept: list[Mapping[str, Any]] = []
+        self.kept: list[tuple[int, int, float]] = []
+        """Number of the series, ms, value."""
 
-    def add(self, letters: Iterable[Mapping[str, Any]], reason: str) -> int:
-        some = list(letters)
-        json.dumps(some)
-        self.kept += some
-        return len(some)
+    async def __call__(self, batch: Batch, reasons: Sequence[str]) -> None:
+        columns = batch.series.tolist(), batch.times.tolist(), batch.values.tolist()
+        self.kept += [(series, time, value) for series, time, value, _ in zip(*columns, reasons, strict=True)]
 
 
 SYSTEM_ID = "0123456789abcdef"
@@ -73,7 +76,7 @@ class Writing:
 
     def __init__(self, system: System, catalogue: MemoryCatalogue, folder: Path, location: str = "salon") -> None:
         self.catalogue = catalogue
-        self.letters = Letters()
+        self.refused = Refused()
         self.log = EmbeddedLog(folder / "log", catalogue, budget=Budget(2**24), limit=2**28, required=["durable"])
         self.partition = self.log.partition(location)
         self.service = ShardService(
@@ -81,7 +84,7 @@ class Writing:
             self.log,
             catalogue,
             system=SYSTEM_ID,
-            held=self.letters,
+            refuse=self.refused,
             settings=system.settings,
             state=folder,
         )

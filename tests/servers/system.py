@@ -28,17 +28,21 @@ _PLACES = 15
 
 
 def make_settings(
-    folder: Path, first_port: int, locations: Sequence[str] = ("salon", "chambre1"), **overrides: Any
+    folder: Path,
+    first_port: int,
+    locations: Sequence[str] | Mapping[str, Any] = ("salon", "chambre1"),
+    **overrides: Any,
 ) -> Settings:
     """Settings whose state is in ``folder``, with every port from ``first_port`` on (see :mod:`tests.servers.ports`).
 
     Args:
+        locations: names, or a table each.
         overrides: tables of the configuration, merged over the ones made here: ``sentinel={"down_after": "2s"}``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     assert len(locations) <= _PLACES, "more than fit into a block of ports"
     made = {
-        "locations": list(locations),
+        "locations": locations if isinstance(locations, Mapping) else list(locations),
         "state_dir": folder / "state",
         "topology": {"redis_port": first_port, "sentinel_port": first_port + 2 * _PLACES},
         "influxdb": {"port": first_port + 5 * _PLACES},

@@ -20,7 +20,7 @@ from iotd.model.series import Series
 from iotd.shards.reader import ShardReader
 from iotd.shards.service import ShardService
 from iotd.stores.base import Store, samples_of
-from tests.servers.shards import SYSTEM_ID, Letters, MemoryCatalogue
+from tests.servers.shards import SYSTEM_ID, MemoryCatalogue, Refused
 from tests.servers.system import System, until
 
 HOUR = 3_600_000
@@ -90,7 +90,7 @@ class Whole:
             self.log,
             self.catalogue,
             system=SYSTEM_ID,
-            held=Letters(),
+            refuse=Refused(),
             settings=settings,
             state=self.folder,
         )

@@ -85,7 +85,7 @@ class WitnessSource:
                     numbers = await intake.register(series)
                     now = self._context.clock.now()
                     times = [now - self._ago() for _ in series]
-                    values = [rng.choice((rng.uniform(-1e6, 1e6), rng.randrange(10_000) / 100)) for _ in series]
+                    values = [rng.choice((rng.uniform(-40, 60), rng.randrange(10_000) / 100)) for _ in series]
                     given = b"".join(
                         _GIVEN.pack(0, batch + number, place * 1_000 + n, time, value)
                         for n, (time, value) in enumerate(zip(times, values, strict=True))

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from iotd.intake.catalogue import NEVER, Catalogue
+from iotd.intake.catalogue import Catalogue
 from iotd.model.errors import StateError
+from iotd.model.instants import NEVER
 from iotd.model.series import Series
 from tests.servers.disk import locked
 
@@ -33,6 +38,8 @@ async def test_a_series_is_registered_once_and_durably(tmp_path: Path) -> None:
     assert again.of_location("salon") == [0, 2]
     assert again.keys == [s.key.encode() for s in (NORTH, RADON, SOUTH)]
     assert again.number_of(Series("radon", "cave", "2")) is None
+    await again.register([Series("humidity", "salon", "north")], "http")
+    assert [again.sensors(name) for name in ("salon", "cave", "attic")] == [2, 1, 0]
 
 
 async def test_many_who_see_the_same_series_first_get_the_same_number(tmp_path: Path) -> None:
@@ -47,16 +54,50 @@ async def test_many_who_see_the_same_series_first_get_the_same_number(tmp_path: 
 async def test_the_newest_times_are_kept(tmp_path: Path) -> None:
     catalogue = Catalogue(tmp_path / "catalogue.sqlite")
     numbers = await catalogue.register([NORTH, SOUTH], "x")
-    catalogue.note(numbers[[0, 0, 0]], np.array([5, 9, 7], np.int64))
+    catalogue.note(numbers[[0, 0, 0]], np.array([5, 9, 7], np.int64), np.array([0.5, 0.9, 0.7]))
+    catalogue.note_one(0, 8, 0.8)
     await catalogue.save()
     catalogue.close()
-    assert Catalogue(tmp_path / "catalogue.sqlite").newest[:2].tolist() == [9, NEVER]
+    again = Catalogue(tmp_path / "catalogue.sqlite")
+    assert again.newest[:2].tolist() == [9, NEVER]
+    assert [again.latest(n) for n in (0, 1)] == [0.9, None]
+    assert (again.made(0).source, again.made_by("x"), again.made_by("y")) == ("x", 2, 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(0, 99)), max_size=30), st.integers(1, 7))
+def test_the_value_of_the_newest_time_is_known_the_later_of_two(said: list[tuple[int, int, int]], size: int) -> None:
+    with TemporaryDirectory() as folder:
+        catalogue = Catalogue(Path(folder) / "catalogue.sqlite")
+        wanted: dict[int, tuple[int, int]] = {}
+        for at in range(0, len(said), size):
+            series, times, values = zip(*said[at : at + size], strict=True)
+            catalogue.note(np.array(series, np.int32), np.array(times, np.int64), np.array(values, np.float64))
+        for number, time, value in said:
+            if number not in wanted or time >= wanted[number][0]:
+                wanted[number] = time, value
+        assert {n: (int(catalogue.newest[n]), catalogue.latest(n)) for n in wanted} == wanted
+        catalogue.close()
+
+
+async def test_a_file_of_version_0_2_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.sqlite"
+    catalogue = Catalogue(path)
+    await catalogue.register([NORTH], "x")
+    catalogue.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ALTER TABLE series DROP COLUMN latest")
+    again = Catalogue(path)
+    assert again.latest(0) is None
+    await again.register([SOUTH], "x")
+    again.note_one(1, 5, 1.5)
+    await again.save()
+    assert Catalogue(path).latest(1) == 1.5
 
 
 async def test_it_grows_as_sensors_come(tmp_path: Path) -> None:
     catalogue = Catalogue(tmp_path / "catalogue.sqlite")
     numbers = await catalogue.register([Series("co2", "salon", str(n)) for n in range(1_000)], "x")
-    catalogue.note(numbers, np.arange(1_000, dtype=np.int64))
+    catalogue.note(numbers, np.arange(1_000, dtype=np.int64), np.arange(1_000) / 7)
     assert catalogue.newest[:1_000].tolist() == list(range(1_000))
 
 

@@ -11,7 +11,7 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iotd.config.tree import Redis
+from iotd.config.sections.servers import Redis
 from iotd.config.values import Address
 from iotd.model.errors import ShardUnavailable
 from iotd.shards.connection import Connection, _PairReplies

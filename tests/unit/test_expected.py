@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from iotd.archive.expected import Expected, clusters, found, late
 from iotd.log.base import Deletion, Record
+from iotd.model.instants import NEVER
 
 READINGS = st.lists(
     st.tuples(st.integers(0, 5), st.integers(0, 30), st.floats(-1e6, 1e6, allow_nan=False)), max_size=60
@@ -94,7 +95,7 @@ def test_clusters_hold_all_times_and_are_further_apart_than_the_gap(times: set[i
 def test_late_is_what_is_not_later_than_the_newest_of_its_own_series(
     records: list[list[tuple[int, int, float]]], known: dict[int, int]
 ) -> None:
-    newest = np.full(8, -(2**62), np.int64)
+    newest = np.full(8, NEVER, np.int64)
     for number, time in known.items():
         newest[number] = time
     plain = dict(known)
@@ -109,7 +110,7 @@ def test_late_is_what_is_not_later_than_the_newest_of_its_own_series(
 
 
 def test_another_series_that_runs_ahead_makes_nothing_late() -> None:
-    newest = np.full(2, -(2**62), np.int64)
+    newest = np.full(2, NEVER, np.int64)
     for second in range(100):
         times = np.array([second * 1000, second * 1000 + 2000], np.int64)
         assert not late(newest, np.array([0, 1], np.int32), times).any()

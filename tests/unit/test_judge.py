@@ -16,8 +16,10 @@ from iotd.config import Settings
 from iotd.health.clock import ClockState
 from iotd.health.judge import judge
 from iotd.health.kinds import KINDS
+from iotd.health.silence import SilentSensor
 from iotd.health.state import DaemonState, ReloadState, SilentSource
 from iotd.log.base import Damage, Depth
+from iotd.model.held import Holdings
 from iotd.shards.service import ShardState
 
 NOTHING = Depth(0, 0, 0)
@@ -37,7 +39,6 @@ SHARD = ShardState(
     durable=10,
     replayed=0,
     held=0,
-    held_lately=0,
     expired=0,
     lost_series=0,
     trouble=None,
@@ -78,7 +79,12 @@ WELL = DaemonState(
     archive=ArchiveStatus("embedded", locations={"salon": ARCHIVED}),
     restarts={"shard salon": 4},
     failing={},
+    held={},
+    held_limit=1_000,
+    sources=[],
     silent_sources=[],
+    sensors={"salon": 0},
+    silent_sensors=[],
     held_up_s=0.0,
     memory_used=0,
     memory_limit=1,
@@ -93,6 +99,11 @@ WELL = DaemonState(
     past=[],
 )
 SETTINGS = Settings.model_validate({"archive": {"interval": timedelta(minutes=5)}})
+
+
+def holdings(**changes: Any) -> Holdings:
+    old = CLOCK.time_ms - 2 * 3_600_000
+    return replace(Holdings(3, 300, old, old, {"unknown type": 3}, 0, None), **changes)
 
 
 def daemon(**changes: Any) -> DaemonState:
@@ -145,7 +156,10 @@ CASES: dict[str, list[DaemonState]] = {
     "sentinel_blind": [shard(blind={"sentinel-salon-1": 7100.0})],
     "not_on_disk": [shard(without_file="redis-salon-replica keeps no append-only file")],
     "restoring": [shard(lost_series=2)],
-    "readings_held": [shard(held=100, held_lately=1)],
+    "sensor_silent": [daemon(silent_sensors=[SilentSensor("salon", "n", ("co2",), 0, 9, 12.0, None)] * 7)],
+    "readings_held": [daemon(held={"http": holdings(newest=CLOCK.time_ms - 5_000)})],
+    "held_filling": [daemon(held={"http": holdings(bytes=501)})],
+    "held_let_go": [daemon(held={"http": holdings(let_go=7, let_go_upto=CLOCK.time_ms)})],
     "archive_failing": [archive(trouble="401")],
     "archive_behind": [archived(waiting_s=2 * 300 + 61.0), archived(waiting_s=5000.0, trouble="shard away")],
     "retention_near": [archived(left_ms=3_600_000)],

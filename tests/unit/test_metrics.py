@@ -1,13 +1,16 @@
-"""Histograms in the exposition: names, buckets and labels stay as dashboards and alert rules know them."""
+"""The exposition: names, buckets and labels stay as dashboards and alert rules know them."""
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 
+from iotd.health.silence import SilentSensor
+from iotd.health.state import SourceState
 from iotd.ops.histogram import SECONDS, write_latency
 from iotd.ops.looplag import LoopLag
-from iotd.web.metrics import _histogram
+from iotd.web.metrics import _histogram, _of_sensors, _of_sources
+from tests.unit.test_judge import daemon, holdings
 
 
 class Exposed:
@@ -56,3 +59,41 @@ def test_the_largest_lag_is_told_once() -> None:
 
 def test_no_shard_no_family() -> None:
     assert list(_histogram({})) == []
+
+
+def samples(metrics: list[Metric]) -> dict[str, float]:
+    found = (line.rpartition(" ") for line in lines(metrics) if not line.startswith("#"))
+    return {name: float(value) for name, _, value in found}
+
+
+def test_each_source_says_what_it_said_and_what_of_it_is_held() -> None:
+    sources = [SourceState("http", None, 10, 3, 2, 1, 5, 4.5), SourceState("meters", None, 0, 0, 0, 0, 0, None)]
+    state = daemon(sources=sources, held={"http": holdings(count=3, bytes=250, let_go=7)}, held_limit=1_000)
+    assert samples(list(_of_sources(state))) == {
+        'iotd_source_readings_taken_total{source="http"}': 10,
+        'iotd_source_readings_taken_total{source="meters"}': 0,
+        'iotd_source_held_total{source="http"}': 3,
+        'iotd_source_held_total{source="meters"}': 0,
+        'iotd_source_without_value_total{source="http"}': 2,
+        'iotd_source_without_value_total{source="meters"}': 0,
+        'iotd_source_readings_timeless_total{source="http"}': 1,
+        'iotd_source_readings_timeless_total{source="meters"}': 0,
+        'iotd_source_readings_ambiguous_total{source="http"}': 5,
+        'iotd_source_readings_ambiguous_total{source="meters"}': 0,
+        'iotd_source_quiet_seconds{source="http"}': 4.5,
+        'iotd_held{source="http"}': 3,
+        'iotd_held_bytes{source="http"}': 250,
+        'iotd_held_ratio{source="http"}': 0.25,
+        'iotd_held_let_go{source="http"}': 7,
+    }
+
+
+def test_sensors_are_counted_by_location_and_none_has_a_label() -> None:
+    silent = [SilentSensor("salon", str(n), ("temperature",), 0, 60_000, None, None) for n in range(3_000)]
+    state = daemon(sensors={"salon": 5_000, "cuisine": 0}, silent_sensors=silent)
+    assert samples(list(_of_sensors(state))) == {
+        'iotd_sensors_known{shard="salon"}': 5_000,
+        'iotd_sensors_known{shard="cuisine"}': 0,
+        'iotd_sensors_silent{shard="salon"}': 3_000,
+        'iotd_sensors_silent{shard="cuisine"}': 0,
+    }

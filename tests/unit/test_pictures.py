@@ -94,3 +94,35 @@ def test_a_table_shows_each_type_with_its_decimals() -> None:
     table.end(readings)
     first, second = [line.split()[2:] for line in out.getvalue().decode().splitlines() if line.strip()][3:5]
     assert (first, second) == (["21", "21.0", "5.000"], ["21", "21.1", "5.250"])  # by name of the type
+
+
+def rhythms(*sensors: tuple[str, list[int]]) -> Readings:
+    """Readings of a sensor of each of these types, at these seconds."""
+    times = np.concatenate([START + 1000 * np.array(seconds, np.int64) for _, seconds in sensors])
+    series = np.repeat(np.arange(len(sensors), dtype=np.int32), [len(seconds) for _, seconds in sensors])
+    order = np.argsort(times, kind="stable")
+    return Readings(
+        tuple(Series(kind, "salon", str(n)) for n, (kind, _) in enumerate(sensors)),
+        series[order],
+        times[order],
+        np.ones(len(times)),
+        START,
+        int(times.max()) + 1000,
+        (Answer("salon", "redis-salon-master", "master"),),
+        types=TYPES,
+    )
+
+
+def test_each_line_is_broken_by_its_own_rhythm() -> None:
+    often, seldom = list(range(3600)), list(range(0, 3600, 600))
+    shown = picture(rhythms(("temperature", often), ("temperature", seldom)))
+    assert [np.isnan(line.values).sum() for line in shown.panels[0].lines] == [0, 0]
+    late = [*range(0, 3600, 10), *range(4600, 7000, 10)]
+    shown = picture(rhythms(("temperature", [*range(1000), *range(1600, 7000)]), ("temperature", late)))
+    assert [np.isnan(line.values).sum() for line in shown.panels[0].lines] == [1, 1]
+
+
+def test_a_state_holds_however_long_it_says_nothing() -> None:
+    shown = picture(rhythms(("contact", [0, 1, 2, 3, 4, 5, 3000, 3001, 86_000])))
+    assert not np.isnan(shown.panels[0].lines[0].values).any()
+    assert shown.gaps == []

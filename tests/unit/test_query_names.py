@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from iotd.config.tree import Tree, TypeRow
+from iotd.config.sections.sensors import Sensors, TypeRow
+from iotd.config.tree import Tree
 from iotd.model.errors import UsageError
 from iotd.model.selection import Selection
+from iotd.model.series import Series
 from iotd.model.types import BUILT_IN
-from iotd.query.names import select
+from iotd.query.names import fitting, select
 
-TREE = Tree(locations=("salon", "salle_de_bain", "séjour"))
+ROOMS = {"salon": {"name": "Grand salon", "aliases": ["living room"]}, "salle_de_bain": {}, "séjour": {}}
+TREE = Tree.model_validate({"locations": ROOMS})
 
 
 @pytest.mark.parametrize(
@@ -18,6 +23,8 @@ TREE = Tree(locations=("salon", "salle_de_bain", "séjour"))
     [
         ("salon", "salon"),
         ("Salle de bain", "salle_de_bain"),
+        ("grand SALON", "salon"),
+        ("Living-Room", "salon"),
         ("SALLE-DE-BAIN", "salle_de_bain"),
         ("sejour", "séjour"),
         ("séjour", "séjour"),
@@ -46,7 +53,7 @@ def test_a_type_may_be_written_in_french(written: str, meant: str) -> None:
     ("written", "meant"), [("celsius", "temperature"), ("°C", "temperature"), ("ppm", "co2"), ("AQI", "air_quality")]
 )
 def test_a_unit_means_the_types_that_have_it_everywhere(written: str, meant: str) -> None:
-    assert select(TREE, unit=written) == Selection(TREE.locations, (meant,))
+    assert select(TREE, unit=written) == Selection(tuple(ROOMS), (meant,))
 
 
 def test_a_unit_of_several_types_means_them_all_and_types_may_be_of_the_configuration() -> None:
@@ -57,10 +64,22 @@ def test_a_unit_of_several_types_means_them_all_and_types_may_be_of_the_configur
     assert "radon" in select(more).types
 
 
+def test_a_type_that_was_taken_from_the_table_can_be_asked_for_while_there_are_series_of_it() -> None:
+    seen = [Series("radon", "salon", "cellar", "bq_per_m3"), Series("temperature", "salon", "north")]
+    assert select(TREE, sensor_type="radon", seen=seen).types == ("radon",)
+    assert select(TREE, unit="bq_per_m3", seen=seen).types == ("radon",)
+    with pytest.raises(UsageError, match="no type 'radon'"):
+        select(TREE, sensor_type="radon")
+
+
+def test_the_simulators_roster_says_nothing_of_what_may_be_asked() -> None:
+    assert select(Tree(sensors=Sensors(types=("contact",)))).types == tuple(BUILT_IN)
+
+
 @pytest.mark.parametrize("everything", [None, "all", "*", "tous"])
 def test_all_locations_and_all_types(everything: str | None) -> None:
     what = select(TREE, location=everything, sensor_type=everything, sensor_ids=[3, 1, 3])
-    assert what == Selection(TREE.locations, tuple(BUILT_IN), ("1", "3"))
+    assert what == Selection(tuple(ROOMS), tuple(BUILT_IN), ("1", "3"))
 
 
 @pytest.mark.parametrize(
@@ -77,8 +96,19 @@ def test_all_locations_and_all_types(everything: str | None) -> None:
         ({"sensor_ids": ""}, "not a sensor's id"),
     ],
 )
-def test_a_name_that_is_none_is_one_line_with_the_nearest(names: dict[str, str], says: str) -> None:
+def test_a_name_that_is_none_is_one_line_with_the_nearest(names: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError) as told:
         select(TREE, **names)
     assert says in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_an_aggregation_is_of_the_types_that_it_fits() -> None:
+    everything = Selection(("salon",), ("temperature", "energy", "contact"))
+    assert fitting(everything, "avg", BUILT_IN).types == ("temperature",)
+    assert fitting(everything, "increase", BUILT_IN).types == ("energy",)
+    assert fitting(everything, "last", BUILT_IN).types == everything.types
+    with pytest.raises(UsageError, match=r"avg of contact, a state, means nothing; there are min, max"):
+        fitting(Selection(("salon",), ("contact",)), "avg", BUILT_IN)
+    with pytest.raises(UsageError, match=r"increase of temperature, a gauge"):
+        fitting(Selection(("salon",), ("temperature",)), "increase", BUILT_IN)

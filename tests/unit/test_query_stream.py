@@ -15,6 +15,7 @@ from iotd.archive.verified import Counts
 from iotd.model.aggregate import AGGREGATIONS, Aggregation
 from iotd.model.batch import Times, Values
 from iotd.model.buckets import Run
+from iotd.model.calibration import Calibration, Calibrations, Line, Span
 from iotd.model.errors import ArchiveUnavailable, ShardUnavailable
 from iotd.model.selection import Selection
 from iotd.model.series import Series
@@ -139,6 +140,8 @@ def run(
     answers: tuple[int, int, int],
     how: tuple[Aggregation, int] | None,
     verified: Counts | None = None,
+    *,
+    calibrations: Calibrations | None = None,
 ) -> Any:
     shards: Any = {
         location: FakeShard(location, worlds, left)
@@ -156,7 +159,15 @@ def run(
     )
     what = Selection(("salon", "cuisine"), ("temperature",))
     archive = FakeArchive(worlds, answers[2])
-    query = Query(what, *span, shards=shards, archive=archive, marks=lambda: marks, sensors=SENSORS)
+    query = Query(
+        what,
+        *span,
+        shards=shards,
+        archive=archive,
+        marks=lambda: marks,
+        sensors=SENSORS,
+        calibrations=lambda: calibrations or Calibrations(),
+    )
 
     async def collect() -> Readings:
         chunks = stream.readings(query) if how is None else stream.aggregated(query, *how)
@@ -225,6 +236,116 @@ def test_every_bucket_is_that_of_its_readings_or_lies_in_a_range_that_is_named(
             wanted = aggregate(what, values[begins == begin])
             named = any(hole.within(begin, begin + width - 1) for hole in holes(found, sensor))
             assert named or there[begin] == pytest.approx(wanted, rel=1e-9, abs=1e-6), (sensor, begin)
+
+
+offsets = st.sampled_from([0.0, 0.5, -40.0, 3.25])
+lines = st.builds(Line, st.sampled_from([1.0, -1.0, 2.5, -0.5, 1.02]), offsets)
+calibrations = st.lists(st.builds(Span, st.integers(0, END), lines), max_size=4).map(
+    lambda spans: Calibration(sorted(spans, key=lambda span: span.since))
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    worlds,
+    spans,
+    st.tuples(calibrations, calibrations),
+    st.tuples(st.sampled_from(AGGREGATIONS), st.sampled_from([3, 10, 48])),
+    st.tuples(deaths, deaths),
+)
+def test_every_bucket_is_that_of_its_calibrated_readings(
+    worlds: Worlds,
+    span: tuple[int, int],
+    said: tuple[Calibration, Calibration],
+    how: tuple[Aggregation, int],
+    answers: tuple[int, int],
+) -> None:
+    """Whoever computes it, and wherever one calibration ends and another begins."""
+    what, width = how
+    its = dict(zip(("1", "2"), said, strict=True))
+    calibrations = Calibrations({sensor: {"temperature": one} for sensor, one in its.items()})
+    stored = run(worlds, span, (NEVER, NEVER, NEVER), None)
+    every = run(worlds, span, (NEVER, NEVER, NEVER), None, calibrations=calibrations)
+    found = run(worlds, span, (*answers, NEVER), how, calibrations=calibrations)
+    true, by_sensor = every.by_sensor(), found.by_sensor()
+    changed = False
+    for sensor, (times, raw) in stored.by_sensor().items():
+        values = its[sensor.sensor_id].readings(times, raw)
+        changed |= values is not raw
+        assert true[sensor][1].tolist() == values.tolist()
+        starts, got = by_sensor.get(sensor, (np.empty(0, np.int64), np.empty(0)))
+        assert len(set(starts.tolist())) == len(starts)
+        there = dict(zip(starts.tolist(), got.tolist(), strict=True))
+        (first_run, *_) = runs(span[0], span[1], width, 1_000)
+        begins = first_run.first + (times - first_run.first) // width * width
+        for begin in np.unique(begins).tolist():
+            wanted = aggregate(what, values[begins == begin])
+            named = any(hole.within(begin, begin + width - 1) for hole in holes(found, sensor))
+            assert named or there[begin] == pytest.approx(wanted, rel=1e-9, abs=1e-5), (sensor, begin)
+    assert every.calibrated is changed
+    assert every.title.count("calibrated") == int(changed)
+    if what == "count":
+        assert not found.calibrated
+    elif answers == (NEVER, NEVER):
+        assert found.calibrated is changed
+
+
+@pytest.mark.parametrize("what", AGGREGATIONS)
+@pytest.mark.parametrize("changes", [(), (10,), (30,), (10, 30), (25,), (26,), (27,)])
+def test_a_bucket_is_cut_by_archive_and_shard_and_by_calibrations(what: Aggregation, changes: tuple[int, ...]) -> None:
+    worlds = {sensor: World() for sensor in SENSORS}
+    for number, world in enumerate(worlds.values()):
+        for i in range(40):
+            world.live(float(number + i * 7 % 11))
+        world.archived(25)
+    lines = (Line(-2.0, 3.0), Line(1.5, -4.0), Line(3.0))
+    said = Calibration([Span(since, line) for since, line in zip((0, *changes), lines, strict=False)])
+    calibrations = Calibrations({"1": {"temperature": said}})
+    found = run(worlds, (0, 48), (NEVER, NEVER, NEVER), (what, 48), calibrations=calibrations).by_sensor()
+    for sensor, world in worlds.items():
+        times, values = np.array(list(world.truth), np.int64), np.array(list(world.truth.values()))
+        true = said.readings(times, values) if sensor.sensor_id == "1" else values
+        starts, got = found[sensor]
+        assert starts.tolist() == [0]
+        assert got.tolist() == pytest.approx([aggregate(what, true)])
+
+
+class BusyShard(FakeShard):
+    """A reading comes after each answer."""
+
+    async def buckets(self, wanted: Sequence[tuple[Series, Aggregation, Run, int, int]]) -> list[tuple[Times, Values]]:
+        found = []
+        for one in wanted:
+            found += await super().buckets([one])
+            self._worlds[one[0]].live(3.0)
+        return found
+
+
+@pytest.mark.parametrize("width", [7, 48])
+def test_a_sum_and_its_count_are_of_the_same_readings_though_some_come_in_between(width: int) -> None:
+    world = World()
+    for _ in range(30):
+        world.live(3.0)
+    sensor = SENSORS[0]
+    shard: Any = BusyShard("salon", {sensor: world}, NEVER)
+    line = Calibration([Span(0, Line(1.0, 100.0))])
+    query = Query(
+        Selection(("salon",), ("temperature",)),
+        0,
+        END,
+        shards={"salon": shard},
+        archive=None,
+        marks=Marks,
+        calibrations=lambda: Calibrations({sensor.sensor_id: {"temperature": line}}),
+    )
+
+    async def collect() -> Readings:
+        return concatenate([chunk async for chunk in stream.aggregated(query, "sum", width)])
+
+    found = asyncio.run(collect())
+    assert len(found)
+    assert (found.values % 103 == 0).all()
+    assert found.calibrated
 
 
 losses = st.one_of(

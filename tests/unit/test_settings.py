@@ -54,8 +54,26 @@ def read(config: Path, text: str, **overrides: Any) -> Settings:
         ("[sentinel]\nquorum = 4", "sentinel.quorum: Input should be less than or equal to 3"),
         ("[log]\nmemory = 'much'", "log.memory: could not parse value and unit"),
         ("locations = []", "locations: name at least one location"),
-        ("locations = ['salon', 'salon']", "locations: a location is named twice"),
-        ("locations = ['le salon']", "locations: 'le salon': use letters, digits, _ and -"),
+        ("locations = ['salon', 'salon']", "locations: 'salon': a location is named twice"),
+        ("locations = ['Salle à manger', 'salle_a_manger']", "locations: 'salle_a_manger': a location is named twice"),
+        ("locations = ['salon', 3]", "locations.3"),
+        ("locations = ['!']", "use letters, digits, _ and -"),
+        ("[locations.'!']", "locations: '!': use letters, digits, _ and -"),
+        ("[locations.salon]\n[locations.Salon]", "locations: salon and Salon are both called 'salon'"),
+        ("[locations.'le salon']\n[locations.le_salon]", "locations: 'le_salon': a location is named twice"),
+        (
+            "[locations.salon]\naliases = ['Küche']\n[locations.kuche]",
+            "locations: salon and kuche are both called 'kuche'",
+        ),
+        ("[locations.salon]\nnam = 'x'", "locations.salon.nam: no such setting; did you mean 'name'?"),
+        ("[intake]\ntimezone = 'Paris'", "intake.timezone: no time zone 'Paris'; write it like"),
+        ("[intake]\nunknown_location = 'attic'", "intake.unknown_location: no location 'attic'; there are hold, salon"),
+        ("[ingest]\nlisten = '0.0.0.0:9109'", "ingest: whoever reaches 0.0.0.0:9109 could write: set tokens_file"),
+        ("[ingest]\ntls_cert_file = 'c.pem'", "ingest: set tls_cert_file and tls_key_file, or none of them"),
+        (
+            "[ingest]\nlisten = '127.0.0.1:6379'",
+            "redis-salon-master and the ingest both have the address 127.0.0.1:6379",
+        ),
         ("serve = ['kitchen']", "serve: no location 'kitchen'; there are salon"),
         ("serve = []", "serve: name at least one location"),
         ("[topology.shards.kitchen]", "topology.shards.kitchen: no such location"),
@@ -75,6 +93,7 @@ def read(config: Path, text: str, **overrides: Any) -> Settings:
         ("[redis]\npassword = 'a'\npassword_file = 'b'", "redis: set password or password_file, not both"),
         ("[influxdb]\ntoken = 'a'\ntoken_file = 'b'", "influxdb: set token or token_file, not both"),
         ("[sensors", "not valid TOML"),
+        ("[ingest]\n[sensors]\n[ingest]\n", "a table may stand there once: put its settings together"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_where_and_what(config: Path, text: str, says: str) -> None:
@@ -184,9 +203,19 @@ def test_lists_of_names_can_be_given_with_commas_in_the_environment(
     monkeypatch.setenv("IOTD_SERVE", "cuisine")
     monkeypatch.setenv("IOTD_SENSORS__TYPES", "humidity")
     settings = load(config)
-    assert settings.locations == ("salon", "cuisine")
+    assert list(settings.locations) == ["salon", "cuisine"]
     assert settings.served == ("cuisine",)
     assert settings.sensors.types == ("humidity",)
+
+
+def test_locations_are_a_list_of_names_or_a_table_each(config: Path) -> None:
+    listed = read(config, "locations = ['salon', 'Salle à manger']").locations
+    assert {name: its.name for name, its in listed.items()} == {"salon": "", "salle_a_manger": "Salle à manger"}
+    tables = read(config, "[locations.salon]\nname = 'Grand salon'\naliases = ['living room']\n[locations.cuisine]")
+    assert list(tables.locations) == ["salon", "cuisine"]
+    named = read(config, "[locations.'Salle à manger']\naliases = ['dining']\n[locations.'cave']").locations
+    assert {key: its.name for key, its in named.items()} == {"salle_a_manger": "Salle à manger", "cave": ""}
+    assert tables.locations["salon"].aliases == ("living room",)
 
 
 def test_the_configuration_is_the_named_one_else_the_variables_else_the_one_here(

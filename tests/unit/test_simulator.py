@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from iotd.config import Tree
 from iotd.model.batch import Batch, Numbers
+from iotd.model.observation import Message, Names
 from iotd.model.series import Series
 from iotd.sources.simulator.signal import sensors, values
 from iotd.sources.simulator.source import Simulator, Span
@@ -78,7 +79,14 @@ class Store:
     async def add(self, location: str, number: int, time: int, value: float) -> Awaitable[None]:
         raise NotImplementedError
 
-    async def hold(self, location: str, letters: Sequence[Mapping[str, Any]], reason: str) -> None:
+    async def observe(self, messages: Sequence[Message], position: bytes | None = None, **_: Any) -> Any:
+        raise NotImplementedError
+
+    def patient(self, seconds: float) -> Store:
+        return self
+
+    @property
+    def names(self) -> Names:
         raise NotImplementedError
 
     def position(self) -> bytes | None:

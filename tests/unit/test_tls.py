@@ -10,7 +10,7 @@ from time import perf_counter
 
 import pytest
 
-from iotd.config.tree import Redis
+from iotd.config.sections.servers import Redis
 from iotd.shards.tls import tls_context
 from tests.servers.certificates import tls_settings
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from iotd.model.arrays import distinct
 from iotd.model.batch import Times, Values
+from iotd.model.instants import local_zone
 from iotd.model.series import Series
 from iotd.query.join import Range, joined
 from iotd.query.result import Readings
-from iotd.query.times import local, local_zone
+from iotd.query.times import local
 
 _BUCKETS_MS = [
     *(1000 * s for s in (1, 2, 5, 10, 15, 30)),
@@ -81,7 +82,7 @@ class Picture:
 def picture(readings: Readings) -> Picture:
     """What there is to draw of these readings."""
     series = readings.by_sensor()
-    longest = _longest_step(readings, [times for times, _ in series.values()])
+    longest = {sensor: _longest_step(readings, times) for sensor, (times, _) in series.items()}
     places = list(dict.fromkeys(sensor.location for sensor in series))
     panels: dict[str, Panel] = {}
     for sensor, (times, values) in series.items():
@@ -89,18 +90,21 @@ def picture(readings: Readings) -> Picture:
         ids = [s.sensor_id for s in series if (s.type, s.location) == (sensor.type, sensor.location)]
         place, number = places.index(sensor.location), ids.index(sensor.sensor_id)
         hue, dash = (place, number) if len(places) > 1 else (number, 0)
-        panel.lines.append(Line(_label(sensor, places), hue, dash, *_broken(times, values, longest)))
+        # a state holds, however long it says nothing
+        points = (times, values) if panel.steps else _broken(times, values, longest[sensor])
+        panel.lines.append(Line(_label(sensor, places), hue, dash, *points))
     begins = int(readings.times[0]) if len(readings) else readings.start
     ends = int(readings.times[-1]) if len(readings) else readings.stop
     # readings begin later than asked for: that is no gap, and not worth an empty half of a picture
     start = readings.start if begins - readings.start < 0.5 * (readings.stop - readings.start) else begins
-    stop = min(readings.stop, ends + longest) if ends + longest < readings.stop else readings.stop
+    most = max(longest.values(), default=0)
+    stop = min(readings.stop, ends + most)
     return Picture(
         _title(readings, panels, places),
         list(panels.values()),
         start,
         max(stop, start + 1),
-        _gaps(readings.times, max(begins, start), longest),
+        [] if all(panel.steps for panel in panels.values()) else _gaps(readings.times, max(begins, start), most),
         zone_name(start, stop),
     )
 
@@ -149,10 +153,9 @@ def plain(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _longest_step(readings: Readings, times_of: Sequence[Times]) -> int:
+def _longest_step(readings: Readings, times: Times) -> int:
     """The longest time between two points of a line that is no gap, ms; of history at a coarser step, by that one."""
-    steps = [np.diff(times) for times in times_of if len(times) > 1]
-    every = np.concatenate(steps) if steps else np.array([readings.bucket or 1000])
+    every = np.diff(times) if len(times) > 1 else np.array([readings.bucket or 1000])
     if readings.bucket is not None:
         return round(1.5 * max(readings.bucket, float(np.median(every))))
     return max(1, round(_GAP_STEPS * float(np.quantile(every, 0.99))))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from iotd.model.errors import UsageError
+from iotd.model.instants import local_zone
 from iotd.query.pictures.lines import Panel, Picture, picture, plain, thinned
 from iotd.query.result import Readings
-from iotd.query.times import local_zone, show
+from iotd.query.times import show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

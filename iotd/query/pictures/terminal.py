@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import plotext
 
+from iotd.model.wording import many
 from iotd.query.buckets import runs
 from iotd.query.pictures.lines import Line, Panel, Picture, picture, plain, thinned
 from iotd.query.result import Readings
@@ -44,7 +45,7 @@ def chart(readings: Readings, width: int, height: int, *, colour: bool = True) -
     each = max(_LEAST[1], (height - 2) // len(shown.panels) - 2)
     head = [_wrapped(shown.title, width)] if len(shown.panels) > 1 else []
     parts = [*head, *(_panel(shown, panel, width, each, colour) for panel in shown.panels)]
-    gaps = f"; {len(shown.gaps)} gap{'s' if len(shown.gaps) != 1 else ''} without readings" if shown.gaps else ""
+    gaps = f"; {many(len(shown.gaps), 'gap')} without readings" if shown.gaps else ""
     return "\n".join([*parts, f"{_span(shown)}, {shown.zone}{gaps}"])
 
 

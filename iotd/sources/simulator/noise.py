@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from iotd.model.arrays import distinct
 from iotd.model.batch import Times, Values
+from iotd.model.buckets import HOUR
 
 Salts = NDArray[np.uint64]
 """What makes one random curve another than the next, a number each."""
 
-HOUR = 3_600_000
 DAY = 24 * HOUR
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)

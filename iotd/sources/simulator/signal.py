@@ -15,9 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from iotd.model.batch import Times, Values
+from iotd.model.buckets import HOUR
 from iotd.model.series import Series
 from iotd.model.types import BUILT_IN, SensorType, Types
-from iotd.sources.simulator.noise import DAY, HOUR, borders, dice, noise, salts, unit, wave
+from iotd.sources.simulator.noise import DAY, borders, dice, noise, salts, unit, wave
 
 _CLIMATE = {"temperature": "celsius", "humidity": "percent", "air_quality": "aqi"}
 """The types that belong together, in the units that they are computed in."""

@@ -27,6 +27,9 @@ cost a fifth more CPU a reading."""
 _AHEAD = 2
 """Batches that are read while others are still on their way into the log: reading and fsync at once."""
 
+SIMULATORS = "simulator "
+"""How the names of all simulators among the sources begin."""
+
 Progress = Callable[[int, int], None]
 """Told (readings done, readings in all)."""
 
@@ -61,7 +64,7 @@ class Span:
 
 def source_name(location: str) -> str:
     """The name of a location's simulator among the sources."""
-    return f"simulator {location}"
+    return SIMULATORS + location
 
 
 class Simulator:

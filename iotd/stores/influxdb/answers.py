@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from iotd.config.tree import InfluxDB
+from iotd.config.sections.storing import InfluxDB
 from iotd.model.errors import (
     ArchiveError,
     ArchiveRefused,

@@ -1,5 +1,6 @@
-// A small live chart as SVG: the mean of a room's sensors, and the band from the smallest to the largest.
-// A gap in the readings is a gap in the line. Pointer or arrow keys read one point.
+// A small live chart as SVG: of gauges the mean of a room's sensors, and the band from the smallest to the largest; of
+// counters what was added; of states how many are on, in steps. A gap in the readings is a gap in the line. Pointer or
+// arrow keys read one point.
 
 const NS = "http://www.w3.org/2000/svg";
 const W = 300, H = 70, RIGHT = 3, TOP = 4, BOTTOM = 4;
@@ -13,17 +14,17 @@ function make(name, attributes = {}, parent = null) {
 
 export class Chart {
   /** span: the least that the axis spans, as a sensor at rest must not look like one in turmoil.
-      tell(text or null): what the cursor is on. format(value), clock(ms): as text. */
-  constructor(host, { kind, span, label, format, clock, tell }) {
+      tell(text or null): what the cursor is on. format(value), short(value), clock(ms), duration(s): as text. */
+  constructor(host, { kind, span, label, format, short, clock, duration, tell }) {
     this.kind = kind;
     this.span = span;
     this.label = label;
     this.format = format;
+    this.short = short;
     this.clock = clock;
+    this.duration = duration;
     this.tell = tell;
     this.points = [];
-    this.failovers = [];
-    this.bucket = 5000;
     this.at = null;
     const svg = (this.svg = make("svg", {
       viewBox: `0 0 ${W} ${H}`, preserveAspectRatio: "none", role: "img", tabindex: "0",
@@ -44,28 +45,24 @@ export class Chart {
     svg.addEventListener("keydown", (e) => this.key(e));
   }
 
-  /** Milliseconds from the first point to the last. */
-  get length() { return this.points.length ? this.points.at(-1)[0] - this.points[0][0] : 0; }
-
-  draw(points, bucket, now, failovers) {
-    this.points = this.kind === "counter" ? growth(points) : points;
-    points = this.points;
-    this.bucket = bucket;
-    this.failovers = failovers;
+  draw({ points, bucket, length }, now, failovers) {
+    this.points = points;
     if (!points.length) return;
     this.end = Math.max(now, points.at(-1)[0] + bucket);
-    this.begin = this.end - 120 * bucket;
+    this.begin = this.end - length;
     let low = Math.min(...points.map((p) => p[2])), high = Math.max(...points.map((p) => p[3]));
     const lacks = this.span - (high - low);
     if (lacks > 0 && this.kind === "counter") high += lacks;
     else if (lacks > 0) { low -= lacks / 2; high += lacks / 2; }
-    if (this.kind === "state") [low, high] = [0, 1];
+    if (this.kind === "state") [low, high] = [0, Math.max(1, high)];
     this.lowest = low;
     this.highest = high;
     let mean = "", band = "";
     for (const run of runs(points, bucket)) {
+      if (this.kind === "state") { mean += this.steps(run, bucket); continue; }
       mean += run.map((p, i) => `${i ? "L" : "M"}${this.x(p[0])} ${this.y(p[1])}`).join("");
       if (run.length === 1) mean += "h0.1";
+      if (this.kind === "counter") continue;
       band += run.map((p, i) => `${i ? "L" : "M"}${this.x(p[0])} ${this.y(p[3])}`).join("");
       band += run.toReversed().map((p) => `L${this.x(p[0])} ${this.y(p[2])}`).join("") + "Z";
     }
@@ -77,13 +74,19 @@ export class Chart {
       const line = make("line", { class: "mark", x1: this.x(at), x2: this.x(at), y1: 0, y2: H }, this.marks);
       make("title", {}, line).textContent = `failover at ${this.clock(at)}`;
     }
-    this.high.textContent = this.format(high);
-    this.low.textContent = this.format(low);
+    this.high.textContent = this.short(high);
+    this.low.textContent = this.short(low);
     const last = points.at(-1);
     this.svg.setAttribute("aria-label",
-      `${this.label}, last ten minutes: between ${this.format(Math.min(...points.map((p) => p[2])))} and ` +
+      `${this.label}, last ${this.duration(length / 1000)}: between ${this.format(Math.min(...points.map((p) => p[2])))} and ` +
       `${this.format(Math.max(...points.map((p) => p[3])))}, now ${this.format(last[1])}. Arrow keys read single points.`);
     if (this.at !== null) this.show();
+  }
+
+  /** A value that holds until the next one. */
+  steps(run, bucket) {
+    const to = (ms) => Math.min(W - RIGHT, this.x(ms));
+    return run.map((p, i) => `${i ? `H${to(p[0])}V` : `M${to(p[0])} `}${this.y(p[1])}`).join("") + `H${to(run.at(-1)[0] + bucket)}`;
   }
 
   x(ms) { return round(((ms - this.begin) / (this.end - this.begin)) * (W - RIGHT)); }
@@ -134,15 +137,6 @@ function label_(host, name) {
   span.ariaHidden = "true";
   host.append(span);
   return span;
-}
-
-/** Of a counter: what was added since the first point; the meters of several sensors have nothing else in common. */
-function growth(points) {
-  let added = 0;
-  return points.map((p, i) => {
-    if (i) added += Math.max(0, p[1] - points[i - 1][1]);
-    return [p[0], added, added, added];
-  });
 }
 
 function* runs(points, bucket) {

@@ -36,6 +36,21 @@ async def interval_changed(world: World, rng: Random) -> AsyncIterator[str]:
         yield refused or interval
 
 
+@fault
+async def log_full(world: World, rng: Random) -> AsyncIterator[str]:
+    # of the room whose nodes hang until they go on, of the others until the archive has what is in it
+    room = rng.choice(world.locations)
+    limit = rng.choice(("4KiB", "8KiB", "32KiB"))
+
+    def change(tables: dict[str, Any]) -> None:
+        tables["log"]["limit"] = limit
+
+    nodes = await world.pair(room)
+    async with world.configuration.changed(change) as refused:
+        with world.hanging(*nodes) as names:
+            yield refused or f"{limit} at most, and {names} hang"
+
+
 @fault_that_needs(_one_room)
 async def order_of_rooms_changed(world: World, rng: Random) -> AsyncIterator[str]:
     turn = rng.randrange(1, len(world.locations))

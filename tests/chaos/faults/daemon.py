@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from random import Random
 
 from tests.chaos.faults.base import fault
 from tests.chaos.world import World
+
+_KILLS = 5
+_ANSWERS_S = 15
 
 
 @fault
@@ -18,6 +22,20 @@ async def daemon_killed(world: World, rng: Random) -> AsyncIterator[str]:
         yield "at any moment"
     finally:
         world.start_daemon()
+
+
+@fault
+async def daemon_killed_again_and_again(world: World, rng: Random) -> AsyncIterator[str]:
+    # while it starts, and under whatever its clients bring at once
+    for _ in range(_KILLS):
+        world.kill_daemon()
+        world.start_daemon()
+        with suppress(AssertionError):  # another fault may keep it from that
+            await world.daemon.running(_ANSWERS_S)
+        await asyncio.sleep(rng.uniform(0, 3))
+    world.kill_daemon()
+    world.start_daemon()
+    yield f"{_KILLS + 1} times"
 
 
 @fault

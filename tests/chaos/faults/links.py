@@ -9,6 +9,8 @@ from random import Random
 from tests.chaos.faults.base import fault
 from tests.chaos.world import World
 
+_FLAPS = 5
+
 
 @fault
 async def master_isolated(world: World, rng: Random) -> AsyncIterator[str]:
@@ -71,5 +73,38 @@ async def slow_link(world: World, rng: Random) -> AsyncIterator[str]:
     # slower than what the master has to send to its replica, so that the replica falls behind
     host = world.host(await world.master(rng.choice(world.locations)))
     kbit = rng.choice((64, 256, 1024))
+    with world.hosts.slow(host, kbit):
+        yield f"{host.name}, {kbit} kbit/s"
+
+
+@fault
+async def client_cut_off(world: World, rng: Random) -> AsyncIterator[str]:
+    host = world.clients.host
+    with world.hosts.cut(host, [world.home]):
+        yield host.name
+
+
+@fault
+async def client_sends_and_does_not_hear(world: World, rng: Random) -> AsyncIterator[str]:
+    # acknowledgements are lost, so that it sends again what was taken
+    host = world.clients.host
+    with world.hosts.cut(host, [world.home], one_way=True):
+        yield host.name
+
+
+@fault
+async def client_link_flaps(world: World, rng: Random) -> AsyncIterator[str]:
+    host = world.clients.host
+    for _ in range(_FLAPS):
+        with world.hosts.cut(host, [world.home], one_way=rng.random() < 0.5):
+            await asyncio.sleep(rng.uniform(0.1, 1.5))
+        await asyncio.sleep(rng.uniform(0.1, 1))
+    yield f"{host.name}, {_FLAPS} times"
+
+
+@fault
+async def client_behind_a_slow_link(world: World, rng: Random) -> AsyncIterator[str]:
+    host = world.clients.host
+    kbit = rng.choice((8, 32, 128))
     with world.hosts.slow(host, kbit):
         yield f"{host.name}, {kbit} kbit/s"

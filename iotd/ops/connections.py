@@ -1,31 +1,44 @@
-"""What stands between a socket and the HTTP server: so many connections, so much time, then the door.
+"""What stands between a socket and an HTTP server: so many connections, so much time, then the door.
 
-One connection carries one request. A client that is slow to ask, or to read, holds a place for ten seconds at most;
-and when all places are taken, whoever has not asked yet goes first, so that an honest request always gets in.
+A client that is slow to ask, or to read, holds a place for a bounded time; and when all places are taken, whoever has
+asked nothing at present goes first, so that an honest request always gets in.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
-_PLACES = 64
-_ASK_S = 5.0
-"""Until a request is complete."""
-_ALL_S = 10.0
-"""Until its answer has been read."""
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What connections may take.
+
+    Attributes:
+        places: connections at once.
+        ask_s: until a request is complete, or its head where the server itself bounds its body.
+        answer_s: until the answer has been read; None: the server bounds that.
+        idle_s: between an answer and the next request of the same connection; 0: there is none.
+    """
+
+    places: int
+    ask_s: float
+    answer_s: float | None
+    idle_s: float = 0.0
 
 
-class Guard:
+class Connections:
     """Makes the protocols of a listening socket; knows every connection by its transport."""
 
-    def __init__(self, make: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, make: Callable[[], asyncio.Protocol], bounds: Bounds) -> None:
         """
         Args:
             make: the protocol that speaks HTTP, one for each connection.
         """
         self._make = make
+        self._bounds = bounds
         self._asking: dict[asyncio.BaseTransport, asyncio.TimerHandle] = {}
         self._answered: dict[asyncio.BaseTransport, asyncio.TimerHandle | None] = {}
 
@@ -36,12 +49,20 @@ class Guard:
         """A request is complete; its answer may take its time, and a stream as long as it likes."""
         if transport is not None and (timer := self._asking.pop(transport, None)) is not None:
             timer.cancel()
-            self._answered[transport] = None if stream else self._limit(transport, _ALL_S)
+            limit = None if stream else self._bounds.answer_s
+            self._answered[transport] = None if limit is None else self._limit(transport, limit)
+
+    def answered(self, transport: asyncio.BaseTransport | None) -> None:
+        """The answer is written; the connection may ask again."""
+        if transport is not None and transport in self._answered:
+            if (timer := self._answered.pop(transport)) is not None:
+                timer.cancel()
+            self._asking[transport] = self._limit(transport, self._bounds.idle_s)
 
     def entered(self, transport: asyncio.BaseTransport) -> None:
         """A connection was made."""
-        self._asking[transport] = self._limit(transport, _ASK_S)
-        if len(self._asking) + len(self._answered) > _PLACES:
+        self._asking[transport] = self._limit(transport, self._bounds.ask_s)
+        if len(self._asking) + len(self._answered) > self._bounds.places:
             # oldest first; this one has asked nothing yet, so there is always one
             _abort(next(iter(self._asking)))
 
@@ -64,9 +85,9 @@ class Guard:
 class _Guarded(asyncio.Protocol):
     """Passes all on to the protocol that speaks HTTP."""
 
-    def __init__(self, inner: asyncio.Protocol, guard: Guard) -> None:
+    def __init__(self, inner: asyncio.Protocol, connections: Connections) -> None:
         self._inner = inner
-        self._guard = guard
+        self._connections = connections
         self._transport: asyncio.BaseTransport | None = None
         self.data_received = inner.data_received  # type: ignore[method-assign]
         self.eof_received = inner.eof_received  # type: ignore[method-assign]
@@ -76,11 +97,11 @@ class _Guarded(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self._inner.connection_made(transport)
-        self._guard.entered(transport)
+        self._connections.entered(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._transport is not None:
-            self._guard.left(self._transport)
+            self._connections.left(self._transport)
         self._inner.connection_lost(error)
 
 

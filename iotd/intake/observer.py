@@ -1,0 +1,188 @@
+"""Observations into the log: what can be taken is on disk when it is acknowledged, and what can't is held."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from iotd.intake.held import HeldStore
+from iotd.intake.requests import Requests
+from iotd.intake.translate import Readings, translate
+from iotd.intake.world import World
+from iotd.model.batch import Batch, Numbers
+from iotd.model.errors import Refused
+from iotd.model.held import Held
+from iotd.model.observation import Columns, Message, Part, joined
+from iotd.model.series import Series
+
+
+@dataclass(slots=True)
+class Counts:
+    """What one source has said since the start.
+
+    Attributes:
+        taken: readings that are in the log.
+        held: pieces, or parts of pieces, that are held.
+        nothing: observations that said that there is no value.
+        timeless: of those taken, readings that got the time of their arrival.
+        ambiguous: of those taken, readings with a local time that there was twice, and that got the first.
+    """
+
+    taken: int = 0
+    held: int = 0
+    nothing: int = 0
+    timeless: int = 0
+    ambiguous: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Which room of the log a source has.
+
+    Attributes:
+        share: of the log's limit that it may fill.
+        patience_s: so many seconds it waits for room; None: as long as it takes.
+    """
+
+    share: float = 1.0
+    patience_s: float | None = None
+
+
+class Intake(Protocol):
+    """What an observer needs of the intake."""
+
+    held: HeldStore
+    requests: Requests
+
+    @property
+    def world(self) -> World:
+        """What observations are held against."""
+
+    def allowance(self, source: str) -> int:
+        """How many more series this source may make."""
+
+    def number_of(self, series: Series) -> int | None:
+        """Its number; None: it is a new one."""
+
+    async def arrival(self) -> int:
+        """Our clock, ms, once it may be stamped upon a reading."""
+
+    async def register(self, series: Sequence[Series], source: str, originals: Mapping[Series, str] = ...) -> Numbers:
+        """See :meth:`iotd.intake.catalogue.Catalogue.register`."""
+
+    async def take(
+        self, source: str, batch: Batch, positions: Mapping[str, bytes], *, waits: bool, room: Room
+    ) -> Awaitable[None]:
+        """See :meth:`iotd.intake.intake.Intake.take`."""
+
+    def note(self, positions: Mapping[str, bytes]) -> Awaitable[object]:
+        """Notes positions behind what was taken."""
+
+
+class Observer:
+    """Takes the pieces of one source's messages."""
+
+    def __init__(self, source: str, intake: Intake, room: Room, counts: Counts) -> None:
+        """
+        Args:
+            counts: is kept up to date, but for what the intake itself takes and refuses.
+        """
+        self._source = source
+        self._intake = intake
+        self._room = room
+        self._counts = counts
+
+    async def observe(
+        self,
+        messages: Sequence[Message],
+        position: bytes | None = None,
+        *,
+        key: str | None = None,
+        arrived: int | None = None,
+        backlog: bool = False,
+        again: bool = False,
+    ) -> Awaitable[list[Held]]:
+        """See :meth:`iotd.sources.base.Intake.observe`.
+
+        Args:
+            again: it is held, and tried again: what of it is held still was counted before.
+        """
+        now = await self._intake.arrival()
+        if arrived is None:
+            arrived = now if key is None else await self._intake.requests.arrival(f"{self._source} {key}", now)
+        world = self._intake.world
+        bounds = replace(
+            world.bounds,
+            future=world.bounds.future + max(0, now - arrived),
+            past=None if backlog else world.bounds.past,
+        )
+        said = joined([one.columns() for one in messages])
+        found = await translate(
+            said,
+            arrived,
+            targets=world.targets,
+            bounds=bounds,
+            register=self._register,
+            admit=self._admission(world.series_limit),
+        )
+        refused = self._refused(messages, said, found, arrived)
+        if position is None:
+            written = [await self._take(batch, {}) for batch in found.batches]
+            return self._finish(written, found, refused, again=again)
+        # the position is true once all of it is on disk: it goes with the last
+        await self._intake.held.add(refused)
+        positions = {self._source: position}
+        if not found.batches:
+            return self._finish([self._intake.note(positions)], found, refused, again=again)
+        for taken in [await self._take(batch, {}) for batch in found.batches[:-1]]:
+            await taken
+        return self._finish([await self._take(found.batches[-1], positions)], found, refused, again=again)
+
+    async def _take(self, batch: Batch, positions: Mapping[str, bytes]) -> Awaitable[None]:
+        return await self._intake.take(self._source, batch, positions, waits=True, room=self._room)
+
+    async def _register(self, series: Sequence[Series], originals: Mapping[Series, str]) -> Numbers:
+        return await self._intake.register(series, self._source, originals)
+
+    def _admission(self, limit: int) -> Callable[[Series], None]:
+        new: set[Series] = set()
+        allowance = self._intake.allowance(self._source)
+
+        def admit(series: Series) -> None:
+            if self._intake.number_of(series) is None and series not in new:
+                if len(new) >= allowance:
+                    raise Refused("too many series", f"{self._source} has made {limit} (intake.series_limit)")
+                new.add(series)
+
+        return admit
+
+    async def _finish(
+        self, written: Sequence[Awaitable[object]], found: Readings, refused: list[Held], *, again: bool
+    ) -> list[Held]:
+        await asyncio.gather(self._intake.held.add(refused), *written)
+        counts = self._counts
+        counts.held += 0 if again else len(refused)
+        counts.nothing += found.nothing
+        counts.timeless += found.timeless
+        counts.ambiguous += found.ambiguous
+        return refused
+
+    def _refused(self, messages: Sequence[Message], said: Columns, found: Readings, arrived: int) -> list[Held]:
+        held = []
+        places = sorted(found.refused)
+        begin = 0
+        for message in messages:
+            held += [self._thing(part, arrived, why) for part, why in message.refused()]
+            end = begin + len(message)
+            while places and places[0] < end:
+                at = places.pop(0)
+                timed = said.times[at] is not None
+                held.append(self._thing(message.part(at - begin), arrived, found.refused[at], timed=timed))
+            begin = end
+        return held
+
+    def _thing(self, part: Part, arrived: int, why: Refused, *, timed: bool = False) -> Held:
+        what = self._source, part.form, part.topic, part.payload
+        return Held(*what, arrived, why.reason, why.detail, part.sensor, timed=timed)

@@ -1,0 +1,33 @@
+"""airGradient monitors: POST of JSON, from the device itself or its local server.
+
+https://github.com/airgradienthq/arduino/blob/master/docs/local-server.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from iotd.model.observation import Observation
+from iotd.sources.http.webhooks.base import Fields, said, text
+
+FIELDS: Fields = {
+    "rco2": ("co2", None),
+    "pm01": ("pm1", None),
+    "pm02": ("pm25", None),
+    "pm10": ("pm10", None),
+    "atmp": ("temperature", None),
+    "rhum": ("humidity", None),
+    "tvocIndex": ("voc", None),
+    "wifi": ("rssi", None),
+}
+"""The raw values: a correction is the reader's, and can be made again."""
+
+
+def observations(body: Mapping[str, Any]) -> list[Observation]:
+    """One sensor, by its serial number.
+
+    Raises:
+        Refused: it is not of this form.
+    """
+    return said(body, FIELDS, text(body, "serialno", "an airGradient monitor"))

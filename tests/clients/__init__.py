@@ -1,0 +1,1 @@
+"""Real clients of InfluxDB, as they are, writing into a real daemon."""

@@ -1,0 +1,127 @@
+"""Observations into the log: once each, with the value and the time that they have, and nothing falls between."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iotd.daemon.replay import replay
+from iotd.intake.observer import Counts
+from iotd.model.errors import Refused, StateError
+from iotd.model.held import Held
+from iotd.model.observation import Message, Observation, Piece
+from iotd.sources.http.pieces import json_pieces
+from tests.intakes import world
+from tests.unit.test_intake import NOW, Rig, opened
+
+
+class Observing:
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self.source = rig.intake.of("http")
+
+    async def take(self, messages: Sequence[Message], key: str | None = None, **more: Any) -> Sequence[Held]:
+        return await (await self.source.observe(messages, key=key, **more))
+
+    async def values(self, location: str = "salon") -> list[tuple[int, float]]:
+        return [(time, value) for record in await self.rig.kept(location) for _, time, value in record]
+
+
+@pytest.fixture
+async def observing(tmp_path: Path) -> AsyncIterator[Observing]:
+    async with opened(tmp_path) as rig:
+        yield Observing(rig)
+
+
+def piece(*said: Observation) -> Piece:
+    return Piece("lines", "line 1", b"as it came", said)
+
+
+NORTH = Observation("temperature", "north", 21.5, "salon")
+
+
+async def test_what_can_be_taken_is_in_the_log_and_the_rest_is_held_with_its_reason(observing: Observing) -> None:
+    attic = Observation("temperature", "top", 20, "attic")
+    await observing.take(
+        [piece(NORTH, attic), piece(attic), Piece("lines", "line 3", b"half a li", (), Refused("not a line", "x"))]
+    )
+    assert await observing.values() == [(NOW, 21.5)]
+    assert [(one.topic, one.payload, one.sensor, one.reason) for one in await observing.rig.held()] == [
+        ("line 1", b"as it came", "temperature top", "unknown location"),
+        ("line 1", b"as it came", "", "unknown location"),
+        ("line 3", b"half a li", "", "not a line"),
+    ]
+    assert observing.rig.intake.counts["http"] == Counts(taken=1, held=3, timeless=1)
+
+
+async def test_a_repeat_with_its_key_has_the_times_of_the_first(observing: Observing) -> None:
+    await observing.take([piece(NORTH)], "k1")
+    observing.rig.now += 5_000
+    await observing.take([piece(NORTH)], "k1")
+    await observing.take([piece(NORTH)], "k2")
+    assert await observing.values() == [(NOW, 21.5), (NOW, 21.5), (NOW + 5_000, 21.5)]
+
+
+async def test_what_was_held_keeps_the_time_at_which_it_arrived(observing: Observing) -> None:
+    attic = piece(Observation("temperature", "top", 20, "attic"))
+    await observing.take([attic])
+    (held,) = await observing.rig.held()
+    observing.rig.intake.use(world({"salon": (), "attic": ()}))
+    observing.rig.intake.locations.add("attic")
+    observing.rig.now += 3_600_000
+    assert await observing.take([attic], arrived=held.arrived) == []
+    assert await observing.values("attic") == [(NOW, 20)]
+
+
+async def test_what_can_not_be_held_is_not_acknowledged(observing: Observing, tmp_path: Path) -> None:
+    (tmp_path / "held.sqlite").mkdir()
+    with pytest.raises(StateError, match="held"):
+        await observing.take([piece(Observation("temperature", "top", 20, "attic"))])
+    await observing.take([piece(NORTH)])
+    assert await observing.values() == [(NOW, 21.5)]
+
+
+async def test_a_backlog_may_be_old_and_what_is_live_may_not(observing: Observing) -> None:
+    old = piece(replace(NORTH, time=NOW - 2 * 86_400_000))
+    assert [one.reason for one in await observing.take([old])] == ["too old"]
+    assert await observing.take([old], backlog=True) == []
+    assert await observing.values() == [(NOW - 2 * 86_400_000, 21.5)]
+
+
+async def test_the_position_moves_behind_all_of_it_also_where_all_is_held(observing: Observing) -> None:
+    cuisine = Observation("co2", "x", 400, "cuisine")
+    await observing.take([piece(NORTH, cuisine)], position=b"1")
+    assert observing.source.position() == b"1"
+    await observing.take([piece(Observation("temperature", "top", 20, "attic"))], position=b"2")
+    assert observing.source.position() == b"2"
+    assert len(await observing.rig.held()) == 1
+    await observing.take([], position=b"3")
+    assert observing.source.position() == b"3"
+
+
+async def test_one_source_can_not_make_any_number_of_series(observing: Observing) -> None:
+    observing.rig.intake.use(world(series_limit=20))
+    pieces = [piece(replace(NORTH, sensor=f"s{n}")) for n in range(30)]
+    held = await observing.take(pieces)
+    assert [one.reason for one in held] == ["too many series"] * 10
+    assert len(await observing.take(pieces)) == 10  # the same ones: those that are known go on
+    other = observing.rig.intake.of("lab")
+    assert await (await other.observe([piece(replace(NORTH, sensor="t"))])) == []
+
+
+async def test_what_has_a_time_of_its_own_is_held_once_however_often_it_is_sent(observing: Observing) -> None:
+    attic = {"type": "temperature", "sensor": "top", "value": 20, "location": "attic"}
+    for _ in range(3):
+        await observing.take(json_pieces([{**attic, "time": NOW - 5}, attic]))
+        observing.rig.now += 1_000
+    held = await observing.rig.held()
+    assert sorted(one.arrived for one in held) == [NOW, NOW, NOW + 1_000, NOW + 2_000]
+    observing.rig.intake.use(world({"salon": (), "attic": ()}))
+    observing.rig.intake.locations.add("attic")
+    assert (await replay(observing.rig.intake)).taken == 4
+    assert await observing.rig.held() == []
+    assert {time for time, _ in await observing.values("attic")} == {NOW - 5, NOW, NOW + 1_000, NOW + 2_000}
