@@ -33,6 +33,7 @@ from iotd.config import Settings
 from iotd.log.base import Record
 from iotd.log.budget import Budget
 from iotd.model.arrays import concatenated
+from iotd.model.instants import milliseconds
 from iotd.model.series import Series
 from iotd.shards.reader import ShardReader
 
@@ -118,7 +119,7 @@ class LocationPass:
         self._state = state
         self._budget = budget
         self._in_flight = settings.archive.in_flight
-        self._retention = round(settings.redis.retention.total_seconds() * 1000)
+        self._retention = milliseconds(settings.redis.retention)
         self.standing = Standing(self.location, log, delivery, state)
         self._pages = Pages(reader, delivery)
         self._repair = Repair(reader, self._partition, catalogue, shard, self._pages, retention_ms=self._retention)

@@ -9,6 +9,7 @@ from iotd.archive.base import Catalogue, Shard
 from iotd.archive.pages import Pages
 from iotd.config import Settings
 from iotd.model.arrays import among
+from iotd.model.instants import milliseconds
 from iotd.model.selection import Selection
 from iotd.model.series import Series
 from iotd.ops.loggers import get_logger
@@ -46,9 +47,9 @@ class Restorer:
     ) -> None:
         self.location = location
         self.restored = 0
-        kept = round(settings.redis.retention.total_seconds() * 1000) or None
+        kept = milliseconds(settings.redis.retention) or None
         wanted = settings.archive.restore
-        back = kept if wanted is None else round(wanted.total_seconds() * 1000)
+        back = kept if wanted is None else milliseconds(wanted)
         self.back_ms = back if kept is None or back is None else min(back, kept)
         self._store = store
         self._pages = pages

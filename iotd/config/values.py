@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, ByteSize, PlainSerializer
 from pydantic_settings import NoDecode
 
 from iotd.model.folding import folded
+from iotd.model.instants import milliseconds
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
@@ -48,7 +49,7 @@ def parse_duration(value: Any) -> timedelta:
 
 def format_duration(value: timedelta) -> str:
     """The shortest text that :func:`parse_duration` reads back: ``"1h30m"``."""
-    ms = round(value.total_seconds() * 1000)
+    ms = milliseconds(value)
     parts = []
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
         count, ms = divmod(ms, size)

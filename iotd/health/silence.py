@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from iotd.config.sections.sources import Silence as SilenceSettings
 from iotd.model.batch import Numbers, Times
-from iotd.model.instants import NEVER
+from iotd.model.instants import NEVER, milliseconds
 from iotd.model.series import Series
 from iotd.model.types import Types
 
@@ -52,7 +52,8 @@ class Rhythms:
         self._seen[: len(newest)][known] = _LEARNED
 
     def note(self, series: Numbers, times: Times, longest: Times) -> None:
-        """Readings were taken. One that is not newer than the newest of its series says nothing of a pause.
+        """Readings were taken, of each series one. One that is not newer than the newest of its series says nothing of
+        a pause.
 
         Args:
             longest: of each, ms: no pause before it was longer.
@@ -60,24 +61,14 @@ class Rhythms:
         if not len(series):
             return
         self._grow(int(series.max()) + 1)
-        order = np.lexsort((times, series))
-        series, times, longest = series[order], times[order], longest[order]
-        begins = np.concatenate(([True], series[1:] != series[:-1]))
-        before = np.where(begins, self._newest[series], np.concatenate(([0], times[:-1])))
-        before = np.maximum(before, self._newest[series])
-        gaps = np.minimum(times - before, longest).astype(np.float64)
-        first = np.flatnonzero(begins)
-        numbers, ends = series[first], np.append(first[1:], len(series)) - 1
-        last = np.maximum(times[ends], self._newest[numbers])
-        new = (gaps > 0) & (before > NEVER)
-        # each pause as it counts at the end of the batch
-        worth = np.where(new, gaps * _decay(np.repeat(last, ends - first + 1) - times), 0.0)
-        old = self._pause[numbers] * np.where(
-            self._newest[numbers] > NEVER, _decay(last - np.maximum(self._newest[numbers], 0)), 0.0
-        )
-        self._pause[numbers] = np.maximum(np.maximum.reduceat(worth, first), old)
-        self._seen[numbers] += np.add.reduceat(new.astype(np.int64), first)
-        self._newest[numbers] = last
+        before = self._newest[series]
+        last = np.maximum(times, before)
+        known = before > NEVER
+        gaps = np.where(known, np.minimum(times - before, longest), 0)
+        old = self._pause[series] * np.where(known, _decay(last - np.maximum(before, 0)), 0.0)
+        self._pause[series] = np.maximum(gaps, old)
+        self._seen[series] += gaps > 0
+        self._newest[series] = last
 
     def pauses(self, count: int) -> NDArray[np.float64]:
         """The longest pauses (ms) of the first so many series, 0 where the rhythm is not known yet."""
@@ -229,4 +220,4 @@ def patience_of(silence: SilenceSettings, types: Types, kind: str) -> Patience |
         return None
     factor = (its and its.factor) or silence.factor
     least, most = (its and its.least) or silence.least, (its and its.most) or silence.most
-    return Patience(factor, round(least.total_seconds() * 1000), round(most.total_seconds() * 1000))
+    return Patience(factor, milliseconds(least), milliseconds(most))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from iotd.intake.resolve import Assignment
 from iotd.model.calibration import EVER, Calibration, Calibrations, Line, Span, said_of
 from iotd.model.errors import StateError, StateUnwritable, UsageError
-from iotd.ops.files import write_atomically
+from iotd.ops.files import set_aside, write_atomically
 from iotd.ops.loggers import get_logger
 from iotd.ops.systemerrors import said
 
@@ -45,7 +44,8 @@ class Assignments:
         except OSError as e:
             raise StateUnwritable(f"{path}: can't be read ({said(e)})") from None
         except ValueError as e:
-            self._set_aside(str(e))
+            aside = set_aside(path, StateUnwritable)
+            log.error("assignments_damaged", path=str(path), reason=str(e), moved_to=str(aside))
 
     @property
     def all(self) -> Mapping[str, Assignment]:
@@ -130,14 +130,6 @@ class Assignments:
         except OSError as e:
             raise StateUnwritable(f"{self.path}: can't be written ({said(e)})") from None
         self._all = after
-
-    def _set_aside(self, reason: str) -> None:
-        aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns() // 1_000_000}")
-        try:
-            self.path.replace(aside)
-        except OSError as e:
-            raise StateUnwritable(f"{self.path}: damaged, and can't be moved aside ({said(e)})") from None
-        log.error("assignments_damaged", path=str(self.path), reason=reason, moved_to=str(aside))
 
 
 def read_calibrations(state: Path) -> Calibrations:

@@ -20,7 +20,8 @@ from iotd.model.batch import Numbers, Times, Values
 from iotd.model.errors import StateError, StateUnwritable
 from iotd.model.instants import NEVER
 from iotd.model.series import Found, Series
-from iotd.ops.database import reading_only, set_aside
+from iotd.ops.database import reading_only
+from iotd.ops.files import set_aside
 from iotd.ops.loggers import get_logger
 
 log = get_logger(__name__)

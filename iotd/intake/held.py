@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS let_go (
 """
 _COLUMNS = ("source", "form", "topic", "payload", "arrived", "reason", "detail", "sensor")
 """In the order of :class:`Held`."""
+_SELECT = f"SELECT {', '.join(_COLUMNS)}, id, digest FROM held WHERE (?1 IS NULL OR source = ?1)"
 _INSERT = f"INSERT INTO held (digest, {', '.join(_COLUMNS)}) VALUES (?{', ?' * len(_COLUMNS)}) ON CONFLICT DO NOTHING"
 _AGAIN = "UPDATE held SET reason = ?1, detail = ?2 WHERE source = ?3 AND digest = ?4"
 _TELL_EVERY_S = 600.0
@@ -128,18 +129,8 @@ class HeldStore:
         Raises:
             StateUnwritable: the file can't be read.
         """
-
-        def some(db: sqlite3.Connection) -> list[Held]:
-            return [
-                Held(*row)
-                for row in db.execute(
-                    f"SELECT {', '.join(_COLUMNS)}, id, digest FROM held"
-                    " WHERE id > ?1 AND (?2 IS NULL OR source = ?2) ORDER BY id LIMIT ?3",
-                    (after, source, count),
-                ).fetchall()
-            ]
-
-        return await self._reading(some)
+        query = f"{_SELECT} AND id > ?2 ORDER BY id LIMIT ?3"
+        return await self._found(query, (source, after, count))
 
     async def latest(self, source: str | None = None, *, count: int = 20) -> list[Held]:
         """What was held last, latest first.
@@ -147,10 +138,7 @@ class HeldStore:
         Raises:
             StateUnwritable: the file can't be read.
         """
-        columns = f"{', '.join(_COLUMNS)}, id, digest"
-        query = f"SELECT {columns} FROM held WHERE (?1 IS NULL OR source = ?1) ORDER BY id DESC LIMIT ?2"
-        rows = await self._reading(lambda db: db.execute(query, (source, count)).fetchall())
-        return [Held(*row) for row in rows]
+        return await self._found(f"{_SELECT} ORDER BY id DESC LIMIT ?2", (source, count))
 
     async def remove(self, ids: Sequence[int]) -> None:
         """Forgets what was taken since, or what a person does not want.
@@ -203,6 +191,9 @@ class HeldStore:
     def close(self) -> None:
         """Closes the file; blocking."""
         self._db.close()
+
+    async def _found(self, query: str, given: tuple[object, ...]) -> list[Held]:
+        return [Held(*row) for row in await self._reading(lambda db: db.execute(query, given).fetchall())]
 
     async def _reading(self, work: Work[T]) -> T:
         return await self._db.run(lambda: self._mended(lambda: self._db.read(work)))

@@ -10,6 +10,7 @@ from iotd.intake.guards import Limits
 from iotd.intake.resolve import Assignment, Resolver
 from iotd.intake.targets import Targets
 from iotd.intake.translate import Bounds
+from iotd.model.instants import milliseconds
 from iotd.model.types import Types
 
 
@@ -57,7 +58,7 @@ def world_of(settings: Tree, assignments: Mapping[str, Assignment]) -> World:
         resolver=Resolver(types, names, assignments, default, intake.ignore),
         types=types,
         limits=limits,
-        bounds=Bounds(limits.future, round(intake.past.total_seconds() * 1000), intake.zone),
+        bounds=Bounds(limits.future, milliseconds(intake.past), intake.zone),
         series_limit=intake.series_limit,
     )
 
@@ -67,8 +68,8 @@ def limits_of(settings: Tree) -> Limits:
 
     Without an archive, what is older than the shards keep can go nowhere, so it is held.
     """
-    retention = round(settings.redis.retention.total_seconds() * 1000)
+    retention = milliseconds(settings.redis.retention)
     return Limits(
-        future=round(settings.intake.future.total_seconds() * 1000),
+        future=milliseconds(settings.intake.future),
         past=retention if settings.archive.store == "none" else None,
     )

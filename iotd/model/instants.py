@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 
 from iotd.model.errors import UsageError
@@ -12,6 +12,11 @@ ENDLESS = 2**62
 
 NEVER = -ENDLESS
 """The newest time of a series that has no reading, ms."""
+
+
+def milliseconds(length: timedelta) -> int:
+    """A length of time in whole ms."""
+    return round(length.total_seconds() * 1000)
 
 
 def iso(ms: int) -> str:

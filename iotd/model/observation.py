@@ -109,7 +109,7 @@ def joined(columns: Sequence[Columns]) -> Columns:
 
 
 class Part(NamedTuple):
-    """A part of a message as it is held when it can't be taken; see :class:`iotd.intake.held.Held`."""
+    """A part of a message as it is held when it can't be taken; see :class:`iotd.model.held.Held`."""
 
     form: str
     topic: str

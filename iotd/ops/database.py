@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from iotd.ops.systemerrors import said
+from iotd.ops.files import set_aside
 
 T = TypeVar("T")
 
@@ -37,22 +36,6 @@ def reading_only(path: Path, timeout: float = 5) -> closing[sqlite3.Connection]:
         sqlite3.Error: it can't be opened.
     """
     return closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout))
-
-
-def set_aside(path: Path, unavailable: Callable[[str], Exception]) -> Path:
-    """Moves a SQLite file that nobody has open out of the way; where it is then.
-
-    Raises:
-        the error of ``unavailable``: it can't be moved.
-    """
-    aside = path.with_name(f"{path.name}.damaged-{time.time_ns() // 1_000_000}")
-    try:
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        path.replace(aside)
-    except OSError as e:
-        raise unavailable(f"{path}: the file is damaged, and can't be moved aside ({said(e)})") from None
-    return aside
 
 
 class Database:

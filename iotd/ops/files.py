@@ -1,10 +1,15 @@
-"""Writing a file whole: after a crash or a power cut it has its old content or its new one, never half of it."""
+"""Writing a file whole: after a crash or a power cut it has its old content or its new one, never half of it. And one
+that is damaged all the same, moved out of the way."""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from iotd.ops.systemerrors import said
 
 
 def write_atomically(path: Path, content: bytes | str, mode: int = 0o644) -> None:
@@ -49,3 +54,19 @@ def write_secret(path: Path, secret: str) -> None:
         OSError: it can't be written.
     """
     write_atomically(path, secret if secret.endswith("\n") else f"{secret}\n", 0o600)
+
+
+def set_aside(path: Path, unavailable: Callable[[str], Exception]) -> Path:
+    """Moves a damaged file that nobody has open out of the way, without what SQLite keeps beside it; where it is then.
+
+    Raises:
+        the error of ``unavailable``: it can't be moved.
+    """
+    aside = path.with_name(f"{path.name}.damaged-{time.time_ns() // 1_000_000}")
+    try:
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        path.replace(aside)
+    except OSError as e:
+        raise unavailable(f"{path}: the file is damaged, and can't be moved aside ({said(e)})") from None
+    return aside

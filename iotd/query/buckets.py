@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from iotd.model.buckets import HOUR, Run
-from iotd.model.instants import local_zone
+from iotd.model.instants import local_zone, milliseconds
 from iotd.query.times import local
 
 _DAY, _WEEK = 24 * HOUR, 7 * 24 * HOUR
@@ -71,4 +71,4 @@ def _instant(wall: datetime, zone: tzinfo) -> int:
 
 def _offset(ms: int, zone: tzinfo) -> int:
     offset = local(ms, zone).utcoffset()
-    return 0 if offset is None else round(offset.total_seconds() * 1000)
+    return 0 if offset is None else milliseconds(offset)

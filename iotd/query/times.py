@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Literal
 
 from iotd.model.errors import UsageError
-from iotd.model.instants import local_zone
+from iotd.model.instants import local_zone, milliseconds
 
 Time = datetime | date | int | float | str
 """A moment: a datetime (naive: local), a date, seconds since the epoch, or text (see :func:`parse_time`)."""
@@ -108,7 +108,7 @@ def parse_bucket(value: timedelta | float | str) -> int:
     """
     try:
         if isinstance(value, timedelta):
-            ms = round(value.total_seconds() * 1000)
+            ms = milliseconds(value)
         elif isinstance(value, str):
             text = _plain(value)
             if re.fullmatch(r"[a-z]+", text):  # "h" for "1h", "day" for "1 day"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from iotd.config.sections.servers import Redis
 from iotd.model.arrays import distinct
 from iotd.model.batch import Numbers
+from iotd.model.instants import milliseconds
 from iotd.model.series import Found, Series
 from iotd.ops.loggers import get_logger
 from iotd.shards.catalogue import Catalogue
@@ -182,7 +183,7 @@ def _label(text: str) -> str:
 
 
 def _retention(settings: Redis) -> int:
-    return round(settings.retention.total_seconds() * 1000)
+    return milliseconds(settings.retention)
 
 
 def options(labels: Mapping[str, str], settings: Redis) -> list[str | int]:

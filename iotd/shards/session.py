@@ -18,6 +18,7 @@ from iotd.log.base import Deletion, Partition
 from iotd.model.arrays import columns_of, distinct
 from iotd.model.batch import Numbers, Times, Values
 from iotd.model.errors import ShardUnavailable
+from iotd.model.instants import milliseconds
 from iotd.ops.histogram import write_latency
 from iotd.ops.loggers import get_logger
 from iotd.ops.outage import Outage
@@ -126,7 +127,7 @@ class Session:
         self._failed_over = shared.failed_over
         self._accepted = shared.accepted
         self._mending = shared.mending
-        self._retention = round(shared.settings.redis.retention.total_seconds() * 1000) + _MARGIN_MS
+        self._retention = milliseconds(shared.settings.redis.retention) + _MARGIN_MS
         self._timeout = shared.settings.redis.response_timeout.total_seconds()
         self._window = Window(shared.settings.writer.in_flight)
         self._side_turn = asyncio.Lock()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import PurePath
 
 from iotd.config import Address, Settings
 from iotd.config.sections.servers import Credentials
 from iotd.config.topology import Node, Shard
 from iotd.model.errors import ConfigError, StackError
+from iotd.model.instants import milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +102,11 @@ def sentinel_conf(settings: Settings, shard: Shard, node: Node, site: Site, mast
         lines += [f"sentinel announce-ip {site.announce}", f"sentinel announce-port {node.address.port}"]
     lines += [
         f"sentinel monitor {name} {master.host} {master.port} {s.quorum}",
-        f"sentinel down-after-milliseconds {name} {_ms(s.down_after)}",
-        f"sentinel failover-timeout {name} {_ms(s.failover_timeout)}",
+        f"sentinel down-after-milliseconds {name} {milliseconds(s.down_after)}",
+        f"sentinel failover-timeout {name} {milliseconds(s.failover_timeout)}",
         f"sentinel parallel-syncs {name} 1",
         # a master that comes back too fast to be missed, and empty, must not empty its replica (sentinel.conf)
-        f"sentinel master-reboot-down-after-period {name} {_ms(s.down_after)}",
+        f"sentinel master-reboot-down-after-period {name} {milliseconds(s.down_after)}",
     ]
     if (password := _password(settings.redis)) is not None:
         if settings.redis.username is not None:
@@ -195,7 +195,3 @@ def _password(credentials: Credentials) -> str | None:
     if password is not None and any(sign.isspace() or not sign.isprintable() for sign in password):
         raise ConfigError("a Redis or Sentinel password can't have spaces or line breaks in it (redis.conf, ACL)")
     return password
-
-
-def _ms(duration: timedelta) -> int:
-    return round(duration.total_seconds() * 1000)

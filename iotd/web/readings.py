@@ -150,7 +150,7 @@ class Known:
         return pause if pause > 0 else None
 
     def forgotten(self, series: Series) -> bool:
-        """Whether a person said that it is not expected any more."""
+        """Whether it is not expected any more."""
         return series in self._forgotten
 
 

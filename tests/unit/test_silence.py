@@ -82,7 +82,14 @@ def test_what_was_learned_is_kept_over_a_restart() -> None:
     assert again.silent(numbers(0), later, PATIENCE) == rhythms.silent(numbers(0), later, PATIENCE) != []
 
 
-@given(st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 10**7)), min_size=1, max_size=12), max_size=8))
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.integers(0, 3), st.integers(0, 10**7)), min_size=1, max_size=12, unique_by=lambda one: one[0]
+        ),
+        max_size=80,
+    )
+)
 def test_in_batches_it_learns_the_same_as_one_by_one(batches: list[list[tuple[int, int]]]) -> None:
     whole = Rhythms()
     newest: dict[int, int] = {}

@@ -10,7 +10,7 @@ from iotd.intake.moments import UNSET_BEFORE
 from iotd.model.errors import ArchiveUnavailable, Refused
 from iotd.model.observation import Names
 from iotd.sources.importers.base import Row, with_fixed
-from iotd.sources.importers.influxapi import Api, Said, connected
+from iotd.sources.importers.influxapi import END, Api, Said, connected
 from iotd.sources.importers.influxserver import Where
 
 _POINTS = 20_000
@@ -22,8 +22,6 @@ _FIRST_MS, _SHORTEST_MS, _LONGEST_MS = 3_600_000, 1, 86_400_000
 _TRIES, _PAUSE_S = 4, 0.5
 _LATE_MS = 3_600_000
 """What may still come while one reads: the next run reads it again."""
-_END = 7_258_118_400_000
-"""2200-01-01, ms."""
 
 
 class _TooMany(Exception):
@@ -60,7 +58,7 @@ class InfluxImporter:
         """See :class:`iotd.sources.importers.base.LiveImporter`; a mark is the time (ms) up to which all is read."""
         async with connected(self._where, self._columns, self._names) as api:
             await api.find()
-            first, stop = self._first or 0, self._stop or _END
+            first, stop = self._first or 0, self._stop or END
             oldest, newest = await api.edge(first, stop), await api.edge(first, stop, newest=True)
             if oldest is None or newest is None:
                 return

@@ -27,8 +27,8 @@ _SHOWN = 20
 """Names that a message lists."""
 _CHUNK = 5_000
 """Points of a piece of InfluxQL's answer."""
-_END = 7_258_118_400_000
-"""2200-01-01, ms."""
+END = 7_258_118_400_000
+"""2200-01-01, ms: no point is later."""
 
 
 class Api(Protocol):
@@ -261,4 +261,4 @@ def _name(text: str) -> str:
 
 
 def _iso(ms: int) -> str:
-    return datetime.fromtimestamp(min(ms, _END) / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(min(ms, END) / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

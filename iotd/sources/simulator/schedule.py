@@ -15,6 +15,7 @@ import numpy as np
 
 from iotd.config.tree import Tree
 from iotd.model.batch import Times
+from iotd.model.instants import milliseconds
 
 _PRESENT = 10
 """Intervals that always count as the present, so that a loop that is late never takes a live reading for an old one."""
@@ -65,12 +66,12 @@ class Schedule:
     def of(cls, settings: Tree) -> Schedule:
         """The schedule that the settings describe; the step becomes a whole multiple of the interval."""
         simulator = settings.simulator
-        interval = _ms(settings.sensors.interval.total_seconds())
+        interval = milliseconds(settings.sensors.interval)
         return cls(
             interval=interval,
-            catch_up=max(_ms(simulator.catch_up.total_seconds()), _PRESENT * interval),
-            step=-(-_ms(simulator.history_step.total_seconds()) // interval) * interval,
-            history=_ms(simulator.history_days * 86_400),
+            catch_up=max(milliseconds(simulator.catch_up), _PRESENT * interval),
+            step=-(-milliseconds(simulator.history_step) // interval) * interval,
+            history=round(simulator.history_days * 86_400 * 1000),
         )
 
     def oldest(self, now: int) -> int:
@@ -92,7 +93,3 @@ class Schedule:
     def _grids(self, after: int, now: int, at_once: int) -> tuple[Grid, Grid]:
         fine = max(after, now - self.catch_up)
         return Grid(after, min(fine, now), self.step, at_once), Grid(fine, now, self.interval, at_once)
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)

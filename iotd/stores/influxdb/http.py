@@ -18,6 +18,7 @@ import aiohttp
 
 from iotd.config import Settings
 from iotd.model.errors import ArchiveRefused, ArchiveUnavailable
+from iotd.model.instants import milliseconds
 
 if TYPE_CHECKING:
     from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
@@ -176,7 +177,7 @@ class InfluxHttp:
                     self.url,
                     self._token.read(self.url),
                     self._influx.org,
-                    timeout=round(self._influx.timeout.total_seconds() * 1000),
+                    timeout=milliseconds(self._influx.timeout),
                     ssl_context=await self._tls(),
                     connection_pool_maxsize=0,
                     client_session_kwargs={"response_class": _Short},
