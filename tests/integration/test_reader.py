@@ -17,6 +17,8 @@ from iotd.shards.look import ShardLook
 from iotd.shards.madd import Packer
 from iotd.shards.reader import ShardReader
 from iotd.shards.series import make_series
+from iotd.sources.simulator.source import Span as Handed
+from tests.servers import checker
 from tests.servers.system import System
 
 T0 = 1_790_000_000_000
@@ -38,6 +40,18 @@ async def load(system: System) -> Batch:
         for _ in commands.starts:
             assert all(type(said) is int for said in await redis.receive())
     return batch
+
+
+async def test_the_checker_of_other_tests_sees_what_is_there_and_nothing_of_a_series_that_is_not(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await load(system)
+    monkeypatch.setattr(checker, "_PAGE", 60)
+    async with system.connection("redis-salon-master") as redis:
+        store, span = checker.RedisStore(redis), Handed(T0 + 5000, T0 + 200_000)
+        assert [sample async for sample in store.samples(NONE, span)] == []
+        found = [sample async for sample in store.samples(SERIES[2], span)]
+    assert found == list(zip(TIMES[5:201].tolist(), VALUES[5:201, 2].tolist(), strict=True))
 
 
 async def test_few_series_and_many_in_pages_give_the_same(system: System, monkeypatch: pytest.MonkeyPatch) -> None:

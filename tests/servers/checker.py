@@ -70,6 +70,8 @@ class RedisStore:
         self._redis = redis
 
     async def samples(self, sensor: Series, span: Span) -> AsyncIterator[tuple[int, float]]:
+        if not await self._redis.call("EXISTS", sensor.key):
+            return  # all of it is missing
         start = span.first
         while page := await self._redis.call("TS.RANGE", sensor.key, start, span.last, "COUNT", _PAGE):
             for time, value in page:
