@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 IOTD   := $(BIN)/iotd
 
-.PHONY: up down run test check chaos bench soak influxd clients clean help
+.PHONY: up down run test test-ecosystem check chaos bench soak influxd clients clean help
 
 up: $(VENV)/.runs   ## start the servers, load seven days of history, run the daemon in the foreground
 	@$(IOTD) up
@@ -14,8 +14,15 @@ down: $(VENV)/.runs ## stop the daemon and the servers that `make up` started, a
 	@$(IOTD) down
 
 WORKERS ?= 4
-test: $(VENV)/.develops influxd-if-possible ## make the environment and run all tests, WORKERS=4 at once
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+test: ONLY = not ecosystem
+test: $(VENV)/.develops influxd-if-possible ## make the environment and run all tests but the next, WORKERS=4 at once
+	$(RUN_TESTS)
+
+test-ecosystem: ONLY = ecosystem
+test-ecosystem: $(VENV)/.develops influxd-if-possible ## those with Home Assistant, zigbee2mqtt, Telegraf (after `make clients`)
+	$(RUN_TESTS)
+
+RUN_TESTS = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -m "$(ONLY)" $(ARGS)
 
 check: $(VENV)/.develops ## ruff and mypy
 	$(BIN)/ruff check .
@@ -41,12 +48,13 @@ bench: $(VENV)/.develops influxd clients ## measure beside the peers and the lim
 	$(BIN)/python -m tests.benchmarks.sustained
 	$(BIN)/python -m tests.benchmarks.outage
 	$(BIN)/python -m tests.benchmarks.telegraf
+	$(BIN)/python -m tests.benchmarks.mqtt
 
 influxd:            ## build a real influxd into the user's cache (go, cargo, clang, pkg-config; minutes, once)
 	@bash tests/servers/influxd/build.sh
 
-clients:            ## build Telegraf, Home Assistant and the clients of InfluxDB into the user's cache (go, node, npm; once)
-	@for name in telegraf homeassistant influxclients; do bash tests/servers/$$name/build.sh || exit; done
+clients:            ## build Telegraf, Home Assistant, zigbee2mqtt and InfluxDB's clients into the user's cache (go, npm; once)
+	@for name in telegraf homeassistant zigbee2mqtt influxclients; do bash tests/servers/$$name/build.sh || exit; done
 
 .PHONY: influxd-if-possible
 influxd-if-possible:
@@ -56,7 +64,7 @@ clean:              ## remove the virtual environment and what tools left here
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
 
 help:               ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 16
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def locations(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return _of_settings(ctx, incomplete, lambda settings: settings.locations)
+    return of_settings(ctx, incomplete, lambda settings: settings.locations)
 
 
 def types(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -25,7 +25,7 @@ def units(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 
 def measured_types(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return _of_settings(ctx, incomplete, _measured)
+    return of_settings(ctx, incomplete, _measured)
 
 
 def sensors(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -35,7 +35,7 @@ def sensors(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
     def seen(settings: Settings) -> Iterable[str]:
         return dict.fromkeys(one.sensor_id for one in catalogued(settings.state / "catalogue.sqlite") or ())
 
-    return _of_settings(ctx, incomplete, seen)
+    return of_settings(ctx, incomplete, seen)
 
 
 def known_types(ctx: click.Context) -> list[str]:
@@ -51,7 +51,7 @@ def known_units(ctx: click.Context) -> list[str]:
 def nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     from iotd.config.topology import topology  # noqa: PLC0415
 
-    return _of_settings(ctx, incomplete, lambda settings: (node.name for node in topology(settings).nodes))
+    return of_settings(ctx, incomplete, lambda settings: (node.name for node in topology(settings).nodes))
 
 
 def aggregations(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -64,9 +64,10 @@ def _measured(settings: Settings) -> list[str]:
     return [name for name, row in settings.known_types.items() if row.kind != "state"]
 
 
-def _of_settings(
+def of_settings(
     ctx: click.Context, incomplete: str, names: Callable[[Settings], Iterable[str]]
 ) -> list[CompletionItem]:
+    """Names that stand in the settings, as far as they begin with what was typed."""
     return [CompletionItem(name) for name in _names(ctx, names) if name.startswith(incomplete)]
 
 

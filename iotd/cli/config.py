@@ -10,6 +10,7 @@ import click
 from iotd.cli.output import output_option, print_json
 from iotd.cli.reload import diff
 from iotd.config import Tree, find_config, load
+from iotd.config.sections.mqtt import setting_name
 
 
 @click.group()
@@ -67,4 +68,6 @@ def _flat(tree: object, prefix: str = "") -> list[tuple[str, object]]:
         return [(prefix, tree)]
     if not tree:
         return [(prefix, {})]
-    return [pair for key, value in tree.items() for pair in _flat(value, f"{prefix}.{key}" if prefix else key)]
+    return [
+        pair for key, value in tree.items() for pair in _flat(value, setting_name(f"{prefix}.{key}" if prefix else key))
+    ]

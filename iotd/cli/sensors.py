@@ -12,7 +12,9 @@ from typing import Any
 import click
 
 from iotd.cli import complete
+from iotd.cli.discovering import discover
 from iotd.cli.output import console, output_option, print_json, print_table, table
+from iotd.cli.trying import try_
 from iotd.config import load
 from iotd.model.errors import UsageError
 from iotd.model.instants import duration
@@ -29,11 +31,12 @@ _SHOWN = 60
 def sensors(ctx: click.Context, location: str | None, every: bool, output: str) -> None:
     """List the sensors that were seen: last value (calibrated), its age, where they are, and who first named them.
 
-    The subcommands say where a sensor is, what it is called, what corrects it, and what becomes of readings that are
-    held.
+    The subcommands say what a broker has and what would become of a message, where a sensor is, what it is called, what
+    corrects it, and what becomes of readings that are held.
 
     \b
     iotd sensors
+    iotd sensors discover
     iotd sensors assign 0x00158d0001a2b3c4 salon --name "north window"
     iotd sensors held
     """
@@ -55,6 +58,10 @@ def sensors(ctx: click.Context, location: str | None, every: bool, output: str) 
         rows.append((one["location"], one["type"], one["sensor"], one["name"], value, age, corrected, one["source"]))
     columns = ("location", "type", "sensor", "name", "last value", "age", "calibration", "source")
     console().print(table(columns, rows, right={4, 5}))
+
+
+sensors.add_command(discover)
+sensors.add_command(try_)
 
 
 @sensors.command()

@@ -134,6 +134,7 @@ def _notes(settings: Settings, shards: ShardsStatus, daemon: Any) -> list[str]:
                 f"{said['location']}: failed over from {failover['source']} to {failover['target']}, {when}{why}"
             )
     notes += [_held(source, its, daemon["held_limit"]) for source, its in daemon["held"].items() if its["count"]]
+    notes += [_messages(source) for source in daemon["sources"] if source["messages"]]
     if daemon["silent_sensors"]:
         silent = Counter(one["location"] for one in daemon["silent_sensors"])
         where = ", ".join(f"{count} in {location}" for location, count in silent.items())
@@ -150,6 +151,23 @@ def _held(source: str, its: Any, limit: int) -> str:
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(its["reasons"].items(), key=lambda r: -r[1]))
     share = f"{its['bytes'] / limit:.1%} of intake.held_limit"
     return plain(f"held of {source}: {its['count']:,} ({reasons}), {share}; `iotd sensors held` lists them")
+
+
+_MESSAGES = {
+    "qos0": "with readings at QoS 0, which promises nothing",
+    "retained": "retained, of unknown age and not stored",
+    "retained_refused": "retained that can't be read",
+    "unknown_topic": "of topics that nothing reads",
+    "repeats": "repeated after a restart, and stored once",
+    "possible_doubles": "without a time that may be stored twice",
+    "sessions_lost": "lost sessions",
+}
+
+
+def _messages(source: Any) -> str:
+    counts = source["messages"]
+    told = [f"{counts[what]:,} {words}" for what, words in _MESSAGES.items() if counts.get(what)]
+    return plain(f"{source['name']}: {counts.get('received', 0):,} messages" + "".join(f"; {one}" for one in told))
 
 
 def _condition(one: Any) -> str:

@@ -17,6 +17,7 @@ def check(settings: Tree) -> None:
     _types(settings)
     _served(settings)
     _intake(settings)
+    _brokers(settings)
     _shards(settings)
     _addresses(settings)
     _retention(settings)
@@ -44,6 +45,19 @@ def _intake(settings: Tree) -> None:
         raise ValueError(
             f"intake.unknown_location: no location {where!r}; there are hold, {', '.join(settings.locations)}"
         )
+
+
+def _brokers(settings: Tree) -> None:
+    clients: dict[tuple[str | None, int, str], str] = {}
+    for name, broker in settings.mqtt.items():
+        if broker.client_id is None:
+            continue
+        other = clients.setdefault((broker.parts.hostname, broker.port, broker.client_id), name)
+        if other != name:
+            raise ValueError(
+                f"mqtt.{name}.client_id: {broker.client_id!r} is that of mqtt.{other} at the same broker, where each "
+                "would end the other's connection"
+            )
 
 
 def _shards(settings: Tree) -> None:

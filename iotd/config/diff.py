@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ByteSize, SecretStr
 
 from iotd.config.load import Settings
+from iotd.config.sections.mqtt import setting_name
 from iotd.config.topology import http_address, topology
 from iotd.config.values import format_duration, format_size
 from iotd.model.errors import ConfigError
@@ -55,6 +56,7 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "sentinel.failover_timeout": (Part.STACK,),
     "sources": (Part.SOURCES,),
     "intake": (Part.INTAKE,),
+    "mqtt": (Part.SOURCES,),
     "ingest": (Part.INGEST,),
     "silence": (Part.INTAKE,),
     "log": (Part.INTAKE,),
@@ -178,7 +180,7 @@ def _leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(value, f"{prefix}{field}.")
         elif isinstance(value, dict):
             for key, item in value.items():
-                name = f"{prefix}{field}.{key}"
+                name = setting_name(f"{prefix}{field}.{key}")
                 if isinstance(item, BaseModel):
                     yield from _leaves(item, f"{name}.")
                 else:
@@ -231,6 +233,10 @@ def _files(settings: Settings) -> Iterator[tuple[str, Path]]:
     for name in ("tls_cert_file", "tls_key_file"):
         if (path := getattr(settings.ingest, name)) is not None:
             yield f"ingest.{name}", path
+    for key, broker in settings.mqtt.items():
+        for name in ("password_file", "tls_ca_file", "tls_cert_file", "tls_key_file"):
+            if (path := getattr(broker, name)) is not None:
+                yield setting_name(f"mqtt.{key}.{name}"), path
     if settings.influxdb.token_file is not None:
         yield "influxdb.token_file", settings.influxdb.token_file
 

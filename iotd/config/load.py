@@ -22,6 +22,7 @@ from pydantic_settings import (
 
 from iotd.config.check import check, check_places
 from iotd.config.places import remembered
+from iotd.config.sections.mqtt import setting_name
 from iotd.config.tree import Tree
 from iotd.model.errors import ConfigError
 
@@ -190,7 +191,7 @@ def _origins(folders: list[Path]) -> dict[str, str]:
 
 def _line(where: str, origins: dict[str, str], error: Any) -> str:
     loc = error["loc"]
-    place = ".".join(str(part) for part in loc)
+    place = setting_name(".".join(str(part) for part in loc))
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         message = f"no such setting; {_RENAMED[place]}" if place in _RENAMED else "no such setting" + _nearest(loc)
@@ -198,12 +199,13 @@ def _line(where: str, origins: dict[str, str], error: Any) -> str:
         message = "must be a table"
     else:
         given = error.get("input")
-        secret = "password" in place or "token" in place
+        secret = "password" in place or "token" in place or (isinstance(given, str) and "@" in given)
         if isinstance(given, str | int | float | bool) and not secret and repr(given) not in message:
             message += f" (given: {given!r})"
-    for depth in range(len(loc), 0, -1):
-        if origin := origins.get(ENV_PREFIX + "__".join(map(str, loc[:depth])).upper()):
-            return ": ".join(filter(None, (origin, ".".join(map(str, loc[depth:])), message)))
+    names = place.split(".")
+    for depth in range(len(names), 0, -1):
+        if origin := origins.get(ENV_PREFIX + "__".join(names[:depth]).upper()):
+            return ": ".join(filter(None, (origin, ".".join(names[depth:]), message)))
     return f"{where}: {place}: {message}" if place else f"{where}: {message}"
 
 

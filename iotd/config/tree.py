@@ -12,6 +12,7 @@ from pydantic_settings import NoDecode
 
 from iotd.config.places import Known, given
 from iotd.config.sections.base import Section
+from iotd.config.sections.mqtt import Broker, parse_brokers
 from iotd.config.sections.operation import Http, Logging, Shutdown, Startup
 from iotd.config.sections.sensors import Location, Sensors, Simulator, TypeRow
 from iotd.config.sections.servers import Redis, Sentinel, Stack, Topology
@@ -41,6 +42,8 @@ class Tree(Section):
     redis: Redis = Redis()
     sentinel: Sentinel = Sentinel()
     sources: dict[Annotated[str, Field(pattern=r"^[\w-]+$")], Source] = {}
+    mqtt: Annotated[dict[Annotated[str, Field(pattern=r"^[\w-]+$")], Broker], BeforeValidator(parse_brokers)] = {}
+    """Brokers by name; ``[mqtt]`` with a ``url`` is the only one."""
     ingest: Ingest = Ingest()
     intake: Intake = Intake()
     silence: Silence = Silence()
@@ -78,7 +81,7 @@ class Tree(Section):
     def simulates(self) -> bool:
         """Whether there are simulated sensors: by default only while no other source is configured."""
         enabled = self.simulator.enabled
-        return not (self.sources or self.ingest.listen) if enabled == "auto" else enabled == "on"
+        return not (self.sources or self.mqtt or self.ingest.listen) if enabled == "auto" else enabled == "on"
 
     def called(self, location: str) -> str:
         """What people call a location: its display name, else its own with spaces."""

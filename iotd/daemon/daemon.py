@@ -22,7 +22,7 @@ from iotd.daemon.reload import Reloader
 from iotd.daemon.runtime import Progress, Runtime
 from iotd.daemon.sensors import forget_unsimulated
 from iotd.daemon.sources import Sources
-from iotd.daemon.startup import require_shards
+from iotd.daemon.startup import note_newest, require_shards
 from iotd.daemon.system import name_lost_log, remembered_system
 from iotd.daemon.takeover import take_over_spool
 from iotd.health.clock import CheckedClock
@@ -211,6 +211,7 @@ class Daemon:
         # a full disk keeps nobody from starting; it is noted with the next failover
         with contextlib.suppress(StateError):
             await asyncio.to_thread(note_places, settings, topology(settings).shards)
+        await note_newest(durable, catalogue, settings.served)
         for name in settings.served:
             locations[name] = self.runtime.make_location(name)
         archiving.use(settings, await asyncio.to_thread(open_store, settings))

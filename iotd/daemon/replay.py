@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from iotd.intake.intake import Intake
 from iotd.intake.superseded import REASON as SUPERSEDED
 from iotd.model.errors import Refused
 from iotd.model.held import Held
+from iotd.sources.base import Source
 from iotd.sources.forms import pieces_of
 
 _PAGE = 500
@@ -28,10 +30,13 @@ class Replayed:
     unreadable: int = 0
 
 
-async def replay(intake: Intake, source: str | None = None, reason: str | None = None) -> Replayed:
+async def replay(
+    intake: Intake, sources: Mapping[str, Source], source: str | None = None, reason: str | None = None
+) -> Replayed:
     """Tries what is held, in its order, with the times at which it arrived: one that is tried twice changes nothing.
 
     Args:
+        sources: by name: those that run, each of which reads forms of its own.
         source, reason: only what is held of this source, for this reason; without one, nothing that was superseded.
 
     Raises:
@@ -48,16 +53,16 @@ async def replay(intake: Intake, source: str | None = None, reason: str | None =
             # a later value stands in place of one that was superseded: it comes back only when it is asked for
             if one.reason != reason and (reason is not None or one.reason == SUPERSEDED):
                 continue
-            if await _taken(intake, one, found):
+            if await _taken(intake, sources, one, found):
                 gone.append(one.id)
         await intake.held.remove(gone)
     return found
 
 
-async def _taken(intake: Intake, held: Held, found: Replayed) -> bool:
+async def _taken(intake: Intake, sources: Mapping[str, Source], held: Held, found: Replayed) -> bool:
     its = intake.of(held.source)
     try:
-        pieces = pieces_of(held, its.names)
+        pieces = pieces_of(held, its.names, sources.get(held.source))
     except Refused:
         found.unreadable += 1
         return False

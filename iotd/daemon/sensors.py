@@ -118,7 +118,7 @@ async def assign(
     runtime.intake.use(world_of(runtime.settings, runtime.assignments.all))
     for its in runtime.locations.values():
         its.shard.relabel(_series_of(runtime, its.name, sensor))
-    taken = (await replay(runtime.intake)).taken
+    taken = (await replay(runtime.intake, runtime.sources.by_name)).taken
     given = runtime.assignments.all.get(sensor)
     series = (given and given.continues) or sensor
     return Assigned(taken, any(_series_of(runtime, name, series) for name in runtime.locations))
@@ -204,7 +204,7 @@ def of_sensors(runtime: Runtime) -> Mapping[tuple[str, str], Handler]:
         return await forget(runtime, params["sensor"])
 
     async def replayed(params: Mapping[str, str]) -> Replayed:
-        return await replay(runtime.intake, params.get("source"), params.get("reason"))
+        return await replay(runtime.intake, runtime.sources.by_name, params.get("source"), params.get("reason"))
 
     async def dropped(params: Mapping[str, str]) -> int:
         return await runtime.held.drop(params.get("source"), params.get("reason"))

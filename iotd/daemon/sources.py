@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from iotd.config import Settings
+from iotd.config.sections.mqtt import source_of
 from iotd.health.state import SilentSource, SourceState
 from iotd.intake.intake import Intake
 from iotd.intake.summaries import SummaryStore
 from iotd.ops.supervise import Tasks
-from iotd.sources.base import Context, Source
+from iotd.sources.base import Context, Source, Telling
 from iotd.sources.clock import Clock
 from iotd.sources.local import LocalServer
 from iotd.sources.registry import make_source
@@ -67,6 +68,11 @@ class Sources:
         self._started: dict[str, float] = {}
         self._use(settings)
 
+    @property
+    def by_name(self) -> Mapping[str, Source]:
+        """Those that run, but for the simulated sensors."""
+        return {source.name: source for source in self._others}
+
     def start(self, tasks: Tasks, progress: Progress) -> None:
         """Starts all sources."""
         for source in self._others:
@@ -102,6 +108,7 @@ class Sources:
         places: dict[str, str | None] = {source.name: None for source in self._others if source.name not in _AT_TIMES}
         places |= {simulator.name: location for location, simulator in self.simulators.items()}
         spoke, now = self._intake.spoke, monotonic()
+        others = self.by_name
         names = (*places, *(name for name in spoke if name not in places))
         return [
             SourceState(
@@ -109,6 +116,7 @@ class Sources:
                 places.get(name),
                 *((said := self._intake.counts[name]).taken, said.held, said.nothing, said.timeless, said.ambiguous),
                 quiet_s=round(now - spoke[name], 1) if name in spoke else None,
+                **_told(others.get(name)),
             )
             for name in names
         ]
@@ -121,6 +129,11 @@ class Sources:
             (name, None, table.silent_after.total_seconds())
             for name, table in settings.sources.items()
             if table.silent_after is not None
+        ]
+        expected += [
+            (source_of(name), None, broker.silent_after.total_seconds())
+            for name, broker in settings.mqtt.items()
+            if broker.silent_after is not None
         ]
         limit = max(_SILENT_S, _SILENT_INTERVALS * settings.sensors.interval.total_seconds())
         expected += [(simulator.name, location, limit) for location, simulator in self.simulators.items()]
@@ -204,8 +217,18 @@ class Sources:
             from iotd.sources.http.server import IngestServer  # noqa: PLC0415  # only where it listens
 
             made.append(IngestServer(settings.ingest))
+        if settings.mqtt:
+            from iotd.sources.mqtt.source import MqttSource  # noqa: PLC0415  # only where there is a broker
+
+            made += [MqttSource(source_of(name), broker, context) for name, broker in settings.mqtt.items()]
         made += [make_source(name, table.kind, table.options, context) for name, table in settings.sources.items()]
         return made
+
+
+def _told(source: object) -> dict[str, Any]:
+    if not isinstance(source, Telling):
+        return {}
+    return {"messages": dict(source.counts), "troubles": list(source.troubles())}
 
 
 def _task(name: str) -> str:

@@ -30,6 +30,9 @@ _OFTEN = 3
 def judge(state: DaemonState, settings: Settings) -> Iterator[Found]:
     """All that a person should know of now; pure."""
     yield from _of_daemon(state)
+    for source in state.sources:
+        for kind, detail, about in source.troubles:
+            yield Found(kind, detail=detail, about=f"{source.name} {about}".rstrip())
     yield from _of_held(state)
     yield from _of_sensors(state)
     yield from _of_log(state)

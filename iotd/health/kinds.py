@@ -257,6 +257,64 @@ _ALL = (
         "See whether what it reads from runs; the daemon's log has what it said.",
     ),
     Kind(
+        "mqtt_away",
+        "error",
+        "A broker can't be reached. What sensors publish waits there, as far as the broker keeps it, or is lost.",
+        "See whether the broker runs and this machine reaches it: the detail has what was said. `iotd doctor mqtt` "
+        "says what the broker keeps meanwhile.",
+        after_s=10.0,
+    ),
+    Kind(
+        "mqtt_refused",
+        "error",
+        "A broker does not let us in, or does not let us subscribe to everything.",
+        "Correct what the detail names: `username`, `password_file`, the `tls_` files, or the broker's access list.",
+        after_s=2.0,
+    ),
+    Kind(
+        "mqtt_client_id_taken",
+        "error",
+        "Another client connects to the broker with our client id: each ends the other's connection, and takes "
+        "messages from its session.",
+        "End the other one: most often a second iotd with a copy of the state directory. Or set `client_id` for one of "
+        "them.",
+    ),
+    Kind(
+        "mqtt_session_lost",
+        "error",
+        "The broker has lost our session: what was published from our last message on until then is lost, as far as "
+        "nobody sends it again.",
+        "See whether the broker keeps sessions over a restart (mosquitto: `persistence true`), and for how long. Then "
+        "`iotd acknowledge mqtt_session_lost`.",
+        lasting=True,
+    ),
+    Kind(
+        "mqtt_session_short",
+        "warning",
+        "The broker keeps our session for less than a day while we are away: what is published after that is lost.",
+        "Let it keep sessions longer; the setting is the broker's.",
+    ),
+    Kind(
+        "mqtt_flooded",
+        "warning",
+        "A broker announces more devices and topics than are remembered; some are passed over.",
+        "Name the topics that matter in `[[mqtt.topic]]` or take a preset with a narrower base.",
+    ),
+    Kind(
+        "gateway_offline",
+        "error",
+        "A gateway says that it is gone, or its broker does: nothing comes from the sensors behind it.",
+        "See whether it runs, and whether it reaches the broker.",
+        after_s=30.0,
+    ),
+    Kind(
+        "device_offline",
+        "warning",
+        "Sensors are reported as gone by their gateway, or by their last will.",
+        "See their batteries and their distance to the gateway.",
+        after_s=30.0,
+    ),
+    Kind(
         "sensor_silent",
         "warning",
         "Sensors of the room have said nothing for longer than they used to.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from prometheus_client import Histogram
@@ -20,6 +20,7 @@ from iotd.ops.looplag import LoopLag
 from iotd.shards.failovers import Failover
 from iotd.shards.look import ShardLook
 from iotd.shards.service import ShardState
+from iotd.sources.base import Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ class SourceState:
         timeless: readings, of those taken, that got the time of their arrival.
         ambiguous: readings, of those taken, with a local time that there was twice, and that got the first.
         quiet_s: seconds since it last said something; None: it has not yet.
+        messages: of a source that counts them, how many, by what they were.
+        troubles: what it has met.
     """
 
     name: str
@@ -72,6 +75,8 @@ class SourceState:
     timeless: int
     ambiguous: int
     quiet_s: float | None
+    messages: Mapping[str, int] = field(default_factory=dict)
+    troubles: Sequence[Trouble] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,6 @@ class _Gathered:
     numbers: list[int] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
-    positions: dict[str, bytes] = field(default_factory=dict)
     count: int = 0
 
     def close_singles(self, location: str) -> None:
@@ -69,6 +68,7 @@ class Accumulator:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._gathered: dict[str, _Gathered] = {}
+        self._positions: dict[str, bytes] = {}
         self._waiters: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # when the timer rings; uvloop's handles can't be asked when they are due at once
@@ -87,47 +87,53 @@ class Accumulator:
         its.count += 1
         return self._waiter(its.count, waits=True)
 
-    def add_batch(self, batch: Batch, positions: Mapping[str, bytes], *, waits: bool) -> asyncio.Future[None]:
-        """Gathers a batch, with the sources' positions behind it; the future is done when both are in the log.
+    def add_batches(
+        self, batches: Sequence[Batch], positions: Mapping[str, bytes], *, waits: bool
+    ) -> asyncio.Future[None]:
+        """Gathers batches, and the sources' positions behind them; the future is done when all are in the log, where
+        they come together.
 
         Args:
             waits: whether somebody waits for it.
         """
-        its = self._of(batch.location)
-        its.close_singles(batch.location)
-        if len(batch):
-            its.batches.append(batch)
-        its.positions.update(positions)
-        its.count += len(batch)
-        return self._waiter(its.count, waits=waits)
+        most = 0
+        for batch in batches:
+            its = self._of(batch.location)
+            its.close_singles(batch.location)
+            if len(batch):
+                its.batches.append(batch)
+            its.count += len(batch)
+            most = max(most, its.count)
+        self._positions.update(positions)
+        return self._waiter(most, waits=waits)
 
     def flush(self) -> None:
         """Appends what was gathered now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._gathered:
+        if not self._waiters:
             return
         gathered, self._gathered = self._gathered, {}
+        positions, self._positions = self._positions, {}
         waiters, self._waiters = self._waiters, []
-        appends, positions = [], dict[str, bytes]()
+        appends = []
         for location, its in gathered.items():
             its.close_singles(location)
-            positions |= its.positions
             if its.batches:
                 whole = _joined(its.batches)
                 appends.append(Append(location, whole.series, whole.times, whole.values))
         committed = self._log.append_many(appends, list(positions.items()))
         committed.add_done_callback(lambda c: self._committed(appends, waiters, c))
 
-    def append(self, batch: Batch, positions: Mapping[str, bytes]) -> asyncio.Future[None]:
-        """Appends a large batch as a record of its own, behind what was gathered; the future is done when it is in the
-        log."""
+    def append(self, batches: Sequence[Batch], positions: Mapping[str, bytes]) -> asyncio.Future[None]:
+        """Appends large batches at once, behind what was gathered; the future is done when all are in the log, where
+        they come together."""
         self.flush()
-        committed = self._log.append(batch.location, batch.series, batch.times, batch.values, list(positions.items()))
-        one = Append(batch.location, batch.series, batch.times, batch.values)
+        appends = [Append(one.location, one.series, one.times, one.values) for one in batches if len(one)]
+        committed = self._log.append_many(appends, list(positions.items()))
         waiter: asyncio.Future[None] = self._loop.create_future()
-        committed.add_done_callback(lambda c: self._committed([one], [waiter], c))
+        committed.add_done_callback(lambda c: self._committed(appends, [waiter], c))
         return waiter
 
     def _committed(

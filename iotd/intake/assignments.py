@@ -138,14 +138,27 @@ def read_calibrations(state: Path) -> Calibrations:
     Raises:
         StateError: it can't be read.
     """
+    return _calibrations(_looked_at(state, "calibrations", "raw values (--raw) need none"))
+
+
+def read_assignments(state: Path) -> Mapping[str, Assignment]:
+    """What people said of sensors, by the file of a state directory that a daemon may be using. Blocking.
+
+    Raises:
+        StateError: it can't be read.
+    """
+    return _looked_at(state, "what was said of sensors", "a daemon would move it aside")
+
+
+def _looked_at(state: Path, what: str, else_: str) -> dict[str, Assignment]:
     path = state / FILE
     try:
-        return _calibrations(_read(path))
+        return _read(path)
     except OSError as e:
         reason = said(e)
     except ValueError as e:
         reason = str(e)
-    raise StateError(f"{path}: calibrations can't be read ({reason}); raw values (--raw) need none")
+    raise StateError(f"{path}: {what} can't be read ({reason}); {else_}")
 
 
 def _calibrations(all_: Mapping[str, Assignment]) -> Calibrations:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from time import monotonic
 from types import MappingProxyType
@@ -126,6 +127,10 @@ class Intake:
         newest = int(self._catalogue.newest[numbers].max()) if numbers else -1
         return newest if newest >= 0 else None
 
+    def newest_of(self, number: int) -> int:
+        """The newest time taken of a series, ms; far in the past when there is none."""
+        return int(self._catalogue.newest[number])
+
     async def arrival(self) -> int:
         """Our clock, ms, once it may be stamped upon a reading."""
         await self._certain()
@@ -134,35 +139,47 @@ class Intake:
     # ── readings ──
 
     async def take(
-        self, source: str, batch: Batch, positions: Mapping[str, bytes], *, waits: bool, room: Room
+        self, source: str, batches: Sequence[Batch], positions: Mapping[str, bytes], *, waits: bool, room: Room
     ) -> asyncio.Future[None]:
-        """Takes a batch; the future is done when it is on disk. Waits while the partition has no room for this source.
+        """Takes batches, one a location at most; the future is done when all of them and the positions are on disk.
+
+        They get there together, or none of them does. Waits while a partition has no room for this source.
 
         Raises:
-            UsageError: its location is not served here.
-            StateError: the log is closed, or what is to be held can't be.
-            LogFull: there was no room for as long as the source waits.
+            UsageError: a location is not served here.
+            StateError: the log is closed, or what is to be held can't be; nothing is taken.
+            LogFull: there was no room for as long as the source waits; likewise.
         """
-        location, counts = batch.location, self.counts[source]
+        sound = [await self._guarded(source, batch) for batch in batches]
+        try:
+            async with asyncio.timeout(room.patience_s):
+                for location in (waiting := [batch.location for batch in sound]):
+                    await self._log.room(location, room.share)
+        except TimeoutError:
+            full = next((name for name in waiting if self._log.partition(name).full), location)
+            raise LogFull(f"{full}: the log is full: its shard or its archive takes nothing") from None
+        async with AsyncExitStack() as turns:  # what supersedes what is asked by one after the other
+            for location in sorted(waiting):  # in one order, so that no two wait for each other
+                await turns.enter_async_context(self._turns[location])
+            for batch in sound:
+                if len(earlier := superseded(batch, self._catalogue.newest, self._catalogue.values)):
+                    await self._hold_superseded(source, earlier)
+            for batch in sound:
+                self.counts[source].taken += len(batch)
+                self._catalogue.note(batch.series, batch.times, batch.values)
+            if sum(map(len, sound)) < _LARGE:
+                return self.accumulator.add_batches(sound, positions, waits=waits)
+            return self.accumulator.append(sound, positions)
+
+    async def _guarded(self, source: str, batch: Batch) -> Batch:
+        location = batch.location
         self._require(location)
         batch, refused = guard(batch, self._now_ms(), self._world.limits, self._ranges)
         for some, reason in refused:
             await self.refuse(source, some, [reason] * len(some))
             self.refused[location] += len(some)
-            counts.held += len(some)
-        try:
-            async with asyncio.timeout(room.patience_s):
-                await self._log.room(location, room.share)
-        except TimeoutError:
-            raise LogFull(f"{location}: the log is full: its shard or its archive takes nothing") from None
-        async with self._turns[location]:  # what supersedes what is asked by one after the other
-            if len(earlier := superseded(batch, self._catalogue.newest, self._catalogue.values)):
-                await self._hold_superseded(source, earlier)
-            counts.taken += len(batch)
-            self._catalogue.note(batch.series, batch.times, batch.values)
-            if len(batch) < _LARGE:
-                return self.accumulator.add_batch(batch, positions, waits=waits)
-            return self.accumulator.append(batch, positions)
+            self.counts[source].held += len(some)
+        return batch
 
     def offer(self, location: str, number: int, time: int, value: float) -> asyncio.Future[None] | None:
         """Takes one sound reading at once; None when it is not sound, or the log is full: then :meth:`take` it.
@@ -244,7 +261,7 @@ class SourceIntake:
     async def take(self, batch: Batch, position: bytes | None = None, *, waits: bool = True) -> Awaitable[None]:
         positions = {} if position is None else {self._source: position}
         self._intake.spoke[self._source] = monotonic()
-        return await self._intake.take(self._source, batch, positions, waits=waits, room=self._room)
+        return await self._intake.take(self._source, [batch], positions, waits=waits, room=self._room)
 
     async def add(self, location: str, number: int, time: int, value: float) -> Awaitable[None]:
         self._intake.spoke[self._source] = monotonic()
@@ -263,13 +280,17 @@ class SourceIntake:
         key: str | None = None,
         arrived: int | None = None,
         backlog: bool = False,
+        ahead: bytes | None = None,
     ) -> Awaitable[list[Held]]:
         self._intake.spoke[self._source] = monotonic()
-        return await self._observer.observe(messages, position, key=key, arrived=arrived, backlog=backlog)
+        return await self._observer.observe(messages, position, key=key, arrived=arrived, backlog=backlog, ahead=ahead)
 
     async def again(self, messages: Sequence[Message], arrived: int) -> Awaitable[list[Held]]:
         """As :meth:`observe`, of what is held since it arrived (ms): that the source speaks is not said by it."""
         return await self._observer.observe(messages, arrived=arrived, again=True)
+
+    def hurry(self) -> None:
+        self._intake.accumulator.flush()
 
     @property
     def names(self) -> Names:

@@ -6,15 +6,13 @@ import re
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from iotd.model.errors import Refused
-from iotd.model.observation import Moment
+from iotd.model.observation import Moment, ms_of
+from iotd.model.wording import shown
 
 UNSET_BEFORE = 946_684_800_000
 """2000-01-01, ms: a device that gives an earlier time has not had the time yet (Tasmota #2571)."""
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?")
-_DIGITS = (("s", 10**11), ("ms", 10**14), ("us", 10**17))
-"""A number below the limit is in the unit: seconds until the year 5138, milliseconds from 1973 on, and so forth."""
-_PER_MS = {"ms": 1, "us": 1_000, "ns": 1_000_000}
 _LONGEST = 30
 """Characters of a number that may be a time."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,13 +49,10 @@ def _read(said: object, zone: tzinfo) -> Moment:
     elif isinstance(said, int | float) and not isinstance(said, bool):
         number = said
     else:
-        raise Refused("not a time", f"{said!r:.80}")
+        raise Refused("not a time", shown(said))
     if number - number != 0:
         raise Refused("not a time", f"{said!r:.80}")
-    unit = next((unit for unit, limit in _DIGITS if abs(number) < limit), "ns")
-    if unit == "s":
-        return Moment(round(number * 1_000_000) // 1_000)
-    return Moment(int(number // _PER_MS[unit]))
+    return Moment(ms_of(number))
 
 
 def _whole(text: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -66,6 +65,9 @@ class Intake(Protocol):
     def number_of(self, series: Series) -> int | None:
         """Its number; None: it is a new one."""
 
+    def newest_of(self, number: int) -> int:
+        """The newest time taken of a series, ms."""
+
     async def arrival(self) -> int:
         """Our clock, ms, once it may be stamped upon a reading."""
 
@@ -73,7 +75,7 @@ class Intake(Protocol):
         """See :meth:`iotd.intake.catalogue.Catalogue.register`."""
 
     async def take(
-        self, source: str, batch: Batch, positions: Mapping[str, bytes], *, waits: bool, room: Room
+        self, source: str, batches: Sequence[Batch], positions: Mapping[str, bytes], *, waits: bool, room: Room
     ) -> Awaitable[None]:
         """See :meth:`iotd.intake.intake.Intake.take`."""
 
@@ -102,6 +104,7 @@ class Observer:
         key: str | None = None,
         arrived: int | None = None,
         backlog: bool = False,
+        ahead: bytes | None = None,
         again: bool = False,
     ) -> Awaitable[list[Held]]:
         """See :meth:`iotd.sources.base.Intake.observe`.
@@ -110,6 +113,7 @@ class Observer:
             again: it is held, and tried again: what of it is held still was counted before.
         """
         now = await self._intake.arrival()
+        live = key is None and (arrived is None or ahead is not None)
         if arrived is None:
             arrived = now if key is None else await self._intake.requests.arrival(f"{self._source} {key}", now)
         world = self._intake.world
@@ -126,22 +130,19 @@ class Observer:
             bounds=bounds,
             register=self._register,
             admit=self._admission(world.series_limit),
+            newest=self._intake.newest_of if live else None,
         )
         refused = self._refused(messages, said, found, arrived)
-        if position is None:
-            written = [await self._take(batch, {}) for batch in found.batches]
-            return self._finish(written, found, refused, again=again)
-        # the position is true once all of it is on disk: it goes with the last
+        if refused and ahead is not None:
+            await self._intake.note({self._source: ahead})
+        # what is held is on disk before the position that says so
         await self._intake.held.add(refused)
-        positions = {self._source: position}
+        positions = {} if position is None else {self._source: position}
         if not found.batches:
-            return self._finish([self._intake.note(positions)], found, refused, again=again)
-        for taken in [await self._take(batch, {}) for batch in found.batches[:-1]]:
-            await taken
-        return self._finish([await self._take(found.batches[-1], positions)], found, refused, again=again)
-
-    async def _take(self, batch: Batch, positions: Mapping[str, bytes]) -> Awaitable[None]:
-        return await self._intake.take(self._source, batch, positions, waits=True, room=self._room)
+            written = self._intake.note(positions) if positions else None
+        else:
+            written = await self._intake.take(self._source, found.batches, positions, waits=True, room=self._room)
+        return self._finish(written, found, refused, again=again)
 
     async def _register(self, series: Sequence[Series], originals: Mapping[Series, str]) -> Numbers:
         return await self._intake.register(series, self._source, originals)
@@ -159,9 +160,10 @@ class Observer:
         return admit
 
     async def _finish(
-        self, written: Sequence[Awaitable[object]], found: Readings, refused: list[Held], *, again: bool
+        self, written: Awaitable[object] | None, found: Readings, refused: list[Held], *, again: bool
     ) -> list[Held]:
-        await asyncio.gather(self._intake.held.add(refused), *written)
+        if written is not None:
+            await written
         counts = self._counts
         counts.held += 0 if again else len(refused)
         counts.nothing += found.nothing

@@ -75,10 +75,18 @@ class Resolver:
         sensor = said.sensor.strip()
         if not sensor or len(sensor) > MAX_ID:
             raise Refused("no sensor's id", f"{sensor!r:.80} is empty or longer than {MAX_ID} characters")
-        assigned = self._assignments.get(sensor, Assignment())
-        location = assigned.location or self._location(said)
-        series = Series(row.name, location, assigned.continues or sensor, row.unit)
-        return series, said.unit or unit
+        location, _ = self.place(said)
+        continues = self._assignments.get(sensor, Assignment()).continues
+        return Series(row.name, location, continues or sensor, row.unit), said.unit or unit
+
+    def place(self, said: Subject) -> tuple[str, str]:
+        """The location, and by what it was found, for people.
+
+        Raises:
+            Refused: it is not known, or not certain.
+        """
+        assigned = self._assignments.get(said.sensor.strip(), Assignment()).location
+        return (assigned, "assigned by iotd sensors assign") if assigned else self._location(said)
 
     def knows(self, name: str) -> bool:
         """Whether a name is that of a sensor type, with or without a unit behind it."""
@@ -88,6 +96,10 @@ class Resolver:
             return False
         return True
 
+    def knows_location(self, name: str) -> bool:
+        """Whether a name is one of a location's."""
+        return folded(name) in self._locations
+
     def ignores(self, name: str) -> bool:
         """See :class:`iotd.model.observation.Names`."""
         return self._ignored.fullmatch(folded(name)) is not None
@@ -96,17 +108,17 @@ class Resolver:
         if (row := self._type_names.get(folded(name))) is not None:
             return row, None
         head, _, unit = name.rpartition("_")
-        if head and (row := self._type_names.get(folded(head))) and conversion(unit, row.unit):
+        if head and not unit.isdigit() and (row := self._type_names.get(folded(head))) and conversion(unit, row.unit):
             return row, unit
         raise Refused("unknown type", f"no sensor type is called {name!r:.80}; add [types.…] or map it")
 
-    def _location(self, said: Subject) -> str:
+    def _location(self, said: Subject) -> tuple[str, str]:
         if said.location:
             if (found := self._locations.get(folded(said.location))) is not None:
-                return found
+                return found, f"called {said.location!r:.80}"
             return self._unknown(f"no location is called {said.location!r:.80}")
         if (found := self._locations.get(folded(said.sensor))) is not None:
-            return found  # an alias may be a device's address
+            return found, f"called {said.sensor!r:.80}"  # an alias may be a device's address
         named = {name for text in (*said.hints, said.sensor) for name in _within(folded(text), self._locations)}
         # "salle_de_bain" is no word of "bain"
         whole = {name for name in named if not any(name != other and _within(other, (name,)) for other in named)}
@@ -115,12 +127,12 @@ class Resolver:
             return self._unknown(f"no location is named in {', '.join(said.hints) or said.sensor!r:.200}")
         if len(found_in) > 1:
             raise Refused("unknown location", f"{' and '.join(found_in)} are all named in it")
-        return found_in[0]
+        return found_in[0], f"{sorted(whole)[0]!r} in {', '.join(said.hints) or said.sensor!r:.200}"
 
-    def _unknown(self, detail: str) -> str:
+    def _unknown(self, detail: str) -> tuple[str, str]:
         if self._default is None:
             raise Refused("unknown location", detail)
-        return self._default
+        return self._default, f"by intake.unknown_location: {detail}"
 
 
 def _within(text: str, names: Iterable[str]) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from types import NoneType
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,11 +71,15 @@ async def translate(
     bounds: Bounds,
     register: Register,
     admit: Callable[[Series], None],
+    newest: Callable[[int], int] | None = None,
 ) -> Readings:
     """Makes readings of observations.
 
     Args:
         arrived: ms; what has no time of its own gets this one. It is ours, so it is within all bounds.
+        newest: the newest time (ms) of a series, by its number: of what arrives for the first time, each without a time
+            gets one that its series has not got yet, from ``arrived`` on: a broker may have kept many for us. None: all
+            get ``arrived``.
         admit: raises Refused for a series that may not be made.
 
     Raises:
@@ -86,6 +92,8 @@ async def translate(
     taken = reading.taken()
     await _number(reading, taken, register, admit)
     taken = taken[[at not in found.refused for at in taken.tolist()]] if found.refused else taken
+    if newest is not None and found.timeless:
+        reading.set_apart(taken, newest)
     found.batches = _by_location(reading, taken)
     return found
 
@@ -104,6 +112,7 @@ class _Reading:
         self.originals: dict[Series, str] = {}
         self.times: Times = np.zeros(len(said), np.int64)
         self.values: Values = np.zeros(len(said))
+        self.timeless = np.zeros(len(said), np.bool_)
         self._said = said
         self._arrived = arrived
         self._bounds = bounds
@@ -131,18 +140,22 @@ class _Reading:
             if isinstance(target, Target) and target.plain:
                 plain[index], whole[index] = True, target.row.kind == "state"
                 low[index], high[index] = target.row.range
-        floats = _are(float, said.values)
-        ints = _are(int, said.times)
+        numbers = _are((float, int), said.values)
+        ints, none = _are((int,), said.times), _are((NoneType,), said.times)
         try:
-            self.values[floats] = [value for value in said.values if type(value) is float]
+            floats = cast("list[float]", [value for value in said.values if type(value) in (float, int)])
+            self.values[numbers] = floats
             self.times[ints] = [time for time in said.times if type(time) is int]
-        except OverflowError:  # a time that no log has a place for
+        except OverflowError:  # a time that no log has a place for, or a number past the largest float
             return np.zeros(len(said), np.bool_)
+        self.times[none] = self._arrived
         first = UNSET_BEFORE if bounds.past is None else max(UNSET_BEFORE, self._arrived - bounds.past)
-        sure = floats & ints & plain[self.which] & np.isfinite(self.values)
-        sure &= (self.times >= first) & (self.times <= min(self._arrived + bounds.future, LATEST))
+        in_time = (self.times >= first) & (self.times <= min(self._arrived + bounds.future, LATEST))
+        sure = numbers & (none | (ints & in_time)) & plain[self.which] & np.isfinite(self.values)
         sure &= (self.values >= low[self.which]) & (self.values <= high[self.which])
         sure &= ~whole[self.which] | (self.values == np.floor(self.values))
+        self.timeless = sure & none
+        self._found.timeless += int(self.timeless.sum())
         return sure
 
     def _one(self, at: int) -> bool:
@@ -158,20 +171,21 @@ class _Reading:
             if isinstance(target, Refused):
                 raise target
             read = value_of(value, target.row, target.unit)
-            self.times[at] = self._time(self._said.times[at])
+            time = self._time(self._said.times[at])
         except Refused as e:
             self._found.refused[at] = e
             return False
         self.values[at] = read.number
+        self.times[at], self.timeless[at] = (self._arrived, True) if time is None else (time, False)
         if read.original_unit is not None:
             self.originals[target.series] = read.original_unit
         return True
 
-    def _time(self, said: object) -> int:
+    def _time(self, said: object) -> int | None:
         moment = moment_of(Moment(said) if type(said) is int else said, self._bounds.zone)
         if moment is None:
             self._found.timeless += 1
-            return self._arrived
+            return None
         ms, bounds = moment.ms, self._bounds
         if ms > min(self._arrived + bounds.future, LATEST):
             raise Refused("in the future", f"its time is {ms - self._arrived} ms ahead of our clock")
@@ -180,15 +194,27 @@ class _Reading:
         self._found.ambiguous += moment.ambiguous
         return ms
 
+    def set_apart(self, taken: NDArray[np.intp], newest: Callable[[int], int]) -> None:
+        """Gives what has no time of its own one that its series has not got yet, as far ahead as a time may be."""
+        last = self._arrived + self._bounds.future
+        given: dict[int, int] = {}
+        for at in taken[self.timeless[taken]].tolist():
+            target = self.its[self._said.which[at]]
+            assert isinstance(target, Target)
+            assert target.number is not None
+            before = given.get(target.number, newest(target.number))
+            time = before + 1 if self._arrived <= before < last else self._arrived
+            self.times[at] = given[target.number] = time
+
     def refuse(self, index: int, taken: NDArray[np.intp], why: Refused) -> None:
         """Takes nothing of this subject after all."""
         self._found.refused |= dict.fromkeys(taken[self.which[taken] == index].tolist(), why)
 
 
-def _are(kind: type, column: list[object]) -> NDArray[np.bool_]:
-    if set(map(type, column)) == {kind}:
+def _are(kinds: Collection[type], column: list[object]) -> NDArray[np.bool_]:
+    if set(map(type, column)) <= set(kinds):
         return np.ones(len(column), np.bool_)
-    return np.array([type(one) is kind for one in column], np.bool_)
+    return np.array([type(one) in kinds for one in column], np.bool_)
 
 
 async def _number(

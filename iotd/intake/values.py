@@ -8,6 +8,7 @@ from typing import NamedTuple
 from iotd.model.errors import Refused
 from iotd.model.types import SensorType
 from iotd.model.units import conversion
+from iotd.model.wording import shown
 
 _NUMBER = re.compile(r"\s*([+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?)\s*(.*?)\s*", re.DOTALL)
 _THOUSAND = re.compile(r"[0-9],[0-9]{3}(?![0-9])")
@@ -70,7 +71,7 @@ def _read(said: object, row: SensorType) -> tuple[float, str]:
             if _THOUSAND.search(match[1]):
                 raise Refused("not a number", f"{said!r:.80} may mean thousands or decimals")
             return _float(match[1].replace(",", ".")), match[2]
-    raise Refused("not a number", f"{said!r:.80}")
+    raise Refused("not a number", shown(said))
 
 
 def _float(said: float | str) -> float:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple, Protocol
 
 from iotd.model.errors import Refused
 
 _LONGEST_TIME = 128
 """Bits of a number that may be a time."""
+_SECONDS, _MS, _US = 10**11, 10**14, 10**17
+"""A number below it is in this unit: seconds until the year 5138, milliseconds from 1973 on, and so forth."""
 
 
 class Moment(NamedTuple):
@@ -38,9 +42,9 @@ class Subject(NamedTuple):
     hints: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # a frozen one takes four times as long to make
 class Observation:
-    """One value as its source says it.
+    """One value as its source says it; it never changes.
 
     Attributes:
         value: a number, a boolean, or a text of either; ``None`` and texts like ``unavailable`` say that there is none.
@@ -70,7 +74,8 @@ class Columns:
         subjects: whose they are, each once; it may hold more than these.
         which: of each observation the index of its subject.
         values: as :attr:`Observation.value`.
-        times: ms since the epoch as an int; all else as :attr:`Observation.time`, with whole numbers as texts.
+        times: ms since the epoch as an int; all else as :attr:`Observation.time`, with numbers that are no times of
+            today as texts.
     """
 
     subjects: Sequence[Subject]
@@ -81,12 +86,9 @@ class Columns:
     @classmethod
     def of(cls, said: Sequence[Observation]) -> Columns:
         """Observations as columns."""
-        return cls(
-            [one.subject for one in said],
-            list(range(len(said))),
-            [one.value for one in said],
-            [_column_time(one.time) for one in said],
-        )
+        places: dict[Subject, int] = {}
+        which = [places.setdefault(one.subject, len(places)) for one in said]
+        return cls(list(places), which, [one.value for one in said], [_column_time(one.time) for one in said])
 
     def __len__(self) -> int:
         return len(self.which)
@@ -118,7 +120,10 @@ class Part(NamedTuple):
 
 
 class Names(Protocol):
-    """What is known by name."""
+    """What is known by name; what one knows never changes, so that it can be remembered."""
+
+    def __hash__(self) -> int:
+        """As of any object."""
 
     def knows(self, name: str) -> bool:
         """Whether a name is that of a sensor type, with or without a unit behind it."""
@@ -143,9 +148,9 @@ class Message(Protocol):
         """Parts that could not be understood, and why not."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as Observation
 class Piece:
-    """A message, or a part of one, that is taken by itself or held by itself.
+    """A message, or a part of one, that is taken by itself or held by itself; it never changes.
 
     Attributes:
         form, topic, payload: what is held of it, where it can't be taken.
@@ -179,14 +184,55 @@ class Piece:
             yield Part(self.form, self.topic, self.payload, self.sensor), self.why_not
 
 
+class Pieces:
+    """Pieces that came together, as one message: what is to be found of each subject is found once for all of them."""
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._pieces = pieces
+        self._said = [one for piece in pieces for one in piece.said]
+        self._ends = list(accumulate([len(piece.said) for piece in pieces]))
+
+    def __len__(self) -> int:
+        return len(self._said)
+
+    def columns(self) -> Columns:
+        """See :class:`Message`."""
+        return Columns.of(self._said)
+
+    def part(self, at: int) -> Part:
+        """See :class:`Message`."""
+        n = bisect_right(self._ends, at)
+        return self._pieces[n].part(at - (self._ends[n - 1] if n else 0))
+
+    def refused(self) -> Iterable[tuple[Part, Refused]]:
+        """See :class:`Message`."""
+        for piece in self._pieces:
+            if piece.why_not is not None:
+                yield from piece.refused()
+
+
 def part_name(one: Observation | Subject) -> str:
     """What a sensor is called within a payload that is held, where that says something of several."""
     return f"{one.type} {one.sensor}"
 
 
+def ms_of(number: float) -> int:
+    """A time as a number of seconds, milliseconds, microseconds or nanoseconds since the epoch, told apart by its size:
+    in ms, what is finer is cut off."""
+    size = abs(number)
+    if size < _SECONDS:
+        return round(number * 1_000_000) // 1_000
+    return int(number // (1 if size < _MS else 1_000 if size < _US else 1_000_000))
+
+
 def _column_time(said: object) -> object:
     if isinstance(said, Moment):
         return said if said.ambiguous else said.ms
-    if type(said) is int:  # as a text it is read as the same, and can't be taken for milliseconds
-        return str(said) if said.bit_length() <= _LONGEST_TIME else float("inf")
+    kind = type(said)
+    if kind is int or kind is float:
+        assert isinstance(said, int | float)
+        if -_US < said < _US:
+            return ms_of(said)
+        if kind is int:  # as a text it is read as the same, and can't be taken for milliseconds
+            return str(said) if said.bit_length() <= _LONGEST_TIME else float("inf")  # type: ignore[union-attr]
     return said

@@ -48,6 +48,10 @@ def _secrets(model: BaseModel) -> Iterator[str]:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             yield from _secrets(value)
+        elif isinstance(value, dict):
+            for its in value.values():
+                if isinstance(its, BaseModel):
+                    yield from _secrets(its)
         elif isinstance(value, SecretStr):
             yield value.get_secret_value()
         elif isinstance(value, Path) and name in ("password_file", "token_file"):

@@ -24,7 +24,7 @@ from redis.backoff import NoBackoff
 from iotd.config.sections.servers import Credentials, Redis
 from iotd.config.values import Address
 from iotd.model.errors import IotdError, NotMaster, ShardError, ShardMisconfigured, ShardUnavailable
-from iotd.shards.tls import tls_context
+from iotd.ops.tls import tls_context
 
 Argument = bytes | str | int | float
 

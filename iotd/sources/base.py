@@ -8,14 +8,14 @@ transaction as the readings, so that after a crash it goes on exactly behind wha
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from iotd.model.batch import Batch, Numbers
 from iotd.model.held import Held
-from iotd.model.observation import Message, Names
+from iotd.model.observation import Message, Names, Piece
 from iotd.model.series import Series
 from iotd.model.types import Types
 from iotd.sources.clock import Clock
@@ -64,6 +64,7 @@ class Intake(Protocol):
         key: str | None = None,
         arrived: int | None = None,
         backlog: bool = False,
+        ahead: bytes | None = None,
     ) -> Awaitable[Sequence[Held]]:
         """Takes messages as their sender put them: series are found by names, values and times are read and checked.
 
@@ -73,13 +74,19 @@ class Intake(Protocol):
         Args:
             position: is committed behind all of it.
             key: by which a repeat of the same message is known: what has no time of its own gets that of the first.
-            arrived: ms, where the messages arrived earlier; None: now.
+            arrived: ms, where the messages arrived earlier, or, with ``ahead``, where the source has noted it; None:
+                now.
+            ahead: another position, committed before any of it is held: it says that the messages were begun, so that
+                a source that is killed then can hand over the same with the same ``arrived``.
             backlog: they were taken down earlier: their times may be as old as they are.
 
         Raises:
             StateError: log, catalogue or held readings can't be written now; nothing of it is to be acknowledged. Also
                 when what it returns is awaited.
         """
+
+    def hurry(self) -> None:
+        """What was handed over goes to the disk at once: its sender says no more before it is there."""
 
     @property
     def names(self) -> Names:
@@ -97,6 +104,41 @@ class Source(Protocol):
 
     async def run(self, intake: Intake) -> None:
         """Hands over readings until cancelled, or until there are no more."""
+
+
+class Trouble(NamedTuple):
+    """Something that a source has met and a person should know of.
+
+    Attributes:
+        kind: of condition, by its name (:mod:`iotd.health.kinds`).
+        detail: what exactly, for people.
+        about: tells several of one kind and source apart.
+    """
+
+    kind: str
+    detail: str
+    about: str = ""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A source that tells more of itself than that it speaks; it need not.
+
+    Attributes:
+        counts: messages since the start, by what they were.
+    """
+
+    counts: Mapping[str, int]
+
+    def troubles(self) -> Iterable[Trouble]:
+        """What is wrong now."""
+
+    def pieces_of(self, held: Held, names: Names) -> Sequence[Piece]:
+        """What is held of it, read again.
+
+        Raises:
+            Refused: it can't be.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,13 @@ def _of_sources(state: DaemonState) -> Iterator[Metric]:
         "Readings of a source in the hour that a clock change repeats, by local time: the first was taken.",
         lambda s: s.ambiguous,
     )
+    messages = CounterMetricFamily(
+        "iotd_source_messages", "Messages of a source, by what they were.", labels=["source", "what"]
+    )
+    for source in sources:
+        for what, count in source.messages.items():
+            messages.add_metric([source.name, what], count)
+    yield messages
     quiet = {s.name: s.quiet_s for s in sources if s.quiet_s is not None}
     yield _gauge("iotd_source_quiet_seconds", "Seconds since a source last said something.", quiet, "source")
     held = state.held.items()

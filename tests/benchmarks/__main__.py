@@ -12,10 +12,22 @@ import click
 from tests.benchmarks.archive import FIRST_ARCHIVE
 from tests.benchmarks.frame import Benchmark, Result, Spread, measure
 from tests.benchmarks.ingest import CATCHING_UP, HISTORY, INGEST_FIVE, INGEST_ONE, INGEST_RAW
+from tests.benchmarks.mqttclient import MQTT_CLIENT
 from tests.benchmarks.query import QUERY_DAY, QUERY_UNIT
 
 BENCHMARKS: dict[str, Benchmark] = {
-    b.name: b for b in (INGEST_ONE, INGEST_FIVE, INGEST_RAW, HISTORY, CATCHING_UP, FIRST_ARCHIVE, QUERY_DAY, QUERY_UNIT)
+    b.name: b
+    for b in (
+        INGEST_ONE,
+        INGEST_FIVE,
+        INGEST_RAW,
+        HISTORY,
+        CATCHING_UP,
+        FIRST_ARCHIVE,
+        QUERY_DAY,
+        QUERY_UNIT,
+        MQTT_CLIENT,
+    )
 }
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import click
 
@@ -139,6 +139,48 @@ class Result:
         """How many times as much ``case`` does with a second of CPU (all processes) as ``base``, round by round."""
         pairs = zip(self.measures[case], self.measures[base], strict=True)
         return Spread.of([one.per_cpu / other.per_cpu for one, other in pairs])
+
+
+class Running(Protocol):
+    """One program's run of a case."""
+
+    @property
+    def name(self) -> str:
+        """Of the program."""
+
+    @property
+    def case(self) -> str:
+        """What it did."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Ours against another program in one figure of one case: how many times as much, round by round."""
+
+    case: str
+    what: str
+    other: str
+    ratio: Spread
+
+    def __str__(self) -> str:
+        return f"{self.case}, {self.what}: {self.ratio} of {self.other}'s"
+
+
+def ratios(runs: Sequence[Running], both: tuple[str, str], figures: Sequence[str]) -> list[Ratio]:
+    """The ratios of each case and figure.
+
+    Args:
+        both: names, ours first; each has the same number of runs of a case.
+        figures: names of attributes.
+    """
+    found = []
+    for case in dict.fromkeys(one.case for one in runs):
+        ours, its = ([one for one in runs if (one.name, one.case) == (name, case)] for name in both)
+        for what in figures:
+            pairs = zip(ours, its, strict=True)
+            each = Spread.of([getattr(a, what) / getattr(b, what) for a, b in pairs])
+            found.append(Ratio(case, what, both[1], each))
+    return found
 
 
 def tell(found: Sequence[T], output: str, line: Callable[[T], str]) -> None:

@@ -27,23 +27,14 @@ from typing import Any
 
 import click
 
-from tests.benchmarks.frame import Spread, tell
-from tests.benchmarks.receivers import (
-    TOKEN,
-    DoesNotStart,
-    Receiver,
-    cpu_of,
-    in_influxdb,
-    in_redis,
-    peak_mib,
-    receiver,
-    servers_cpu,
-    times_in_redis,
-)
+from tests.benchmarks.found import cpu_of, in_influxdb, in_redis, peak_mib, servers_cpu, times_in_redis
+from tests.benchmarks.frame import Ratio, ratios, tell
+from tests.benchmarks.receivers import TOKEN, DoesNotStart, Receiver, receiver
 from tests.servers.influxdb import InfluxServer, running_influxdb
 
 BOTH = ("iotd", "telegraf")
 KILLED = (*BOTH, "telegraf-on-disk")
+_FIGURES = ("acknowledged", "redis", "both", "cpu", "servers", "peak")
 _LOOK_S = 0.1
 _PATIENCE_S = 240.0
 _KILLS_SIZE, _KILLS_EVERY_S = 100, 0.05
@@ -71,6 +62,10 @@ class Rate:
     cpu: float
     servers: float
     peak: float
+
+    @property
+    def case(self) -> str:
+        return f"{self.size:,} lines a body"
 
 
 @dataclass(frozen=True)
@@ -179,31 +174,11 @@ async def _settled(its: Receiver) -> None:
 
 
 @dataclass(frozen=True)
-class Beside:
-    """iotd against Telegraf in one figure: how many times as much, round by round."""
-
-    size: int
-    what: str
-    ratio: Spread
-
-
-def beside(rates: Sequence[Rate]) -> list[Beside]:
-    """The ratios of each size and figure."""
-    found = []
-    for size in dict.fromkeys(one.size for one in rates):
-        ours, its = ([one for one in rates if (one.name, one.size) == (name, size)] for name in BOTH)
-        for what in ("acknowledged", "redis", "both", "cpu", "servers", "peak"):
-            pairs = zip(ours, its, strict=True)
-            found.append(Beside(size, what, Spread.of([getattr(a, what) / getattr(b, what) for a, b in pairs])))
-    return found
-
-
-@dataclass(frozen=True)
 class Result:
     """All of it."""
 
     rates: Sequence[Rate]
-    ratios: Sequence[Beside]
+    ratios: Sequence[Ratio]
     kills: Sequence[Kills]
 
 
@@ -222,7 +197,7 @@ async def measured(lines: int, sizes: Sequence[int], rounds: int, times: int) ->
             for name in KILLED if times else ():
                 killed.append(await kills(name, influx, folder / f"{name}-kills", times))
                 click.echo(_kills(killed[-1]), err=True)
-    return Result(rates, beside(rates), killed)
+    return Result(rates, ratios(rates, BOTH, _FIGURES), killed)
 
 
 def _rate(one: Rate) -> str:
@@ -253,8 +228,7 @@ def bench(*, lines: int, sizes: Sequence[int], rounds: int, times: int, output: 
 
 
 def _lines(result: Result) -> str:
-    ratios = (f"{one.size:,} lines a body, {one.what}: {one.ratio} of Telegraf's" for one in result.ratios)
-    return "\n".join([*map(_rate, result.rates), *ratios, *map(_kills, result.kills)])
+    return "\n".join([*map(_rate, result.rates), *map(str, result.ratios), *map(_kills, result.kills)])
 
 
 if __name__ == "__main__":

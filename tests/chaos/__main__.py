@@ -1,6 +1,7 @@
 """`python -m tests.chaos`: a chaos run, in a lab of its own; `make chaos` calls it.
 
-Exits with 0 when nothing was lost and the status was truthful, 1 when not, 3 when there is no lab here, or no influxd.
+Exits with 0 when nothing was lost and the status was truthful, 1 when not, 3 when there is no lab here, or a server is
+not to be had.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from tests.chaos import lab
 from tests.chaos.faults import FAULTS
 from tests.chaos.influx import no_influxd
+from tests.chaos.mqtt.broker import no_mosquitto
 from tests.chaos.run import Outcome, chaos
 
 _INSIDE = "IOTD_TEST_IN_LAB"
@@ -40,7 +42,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
     options = parser.parse_args()
     if _INSIDE not in os.environ:
-        if (reason := lab.lacks() or no_influxd()) is not None:
+        if (reason := lab.lacks() or no_influxd() or no_mosquitto()) is not None:
             print(reason, file=sys.stderr)
             return 3
         inside = lab.run([sys.executable, "-m", "tests.chaos", *sys.argv[1:]], env={_INSIDE: "1"})
@@ -93,6 +95,7 @@ def _report(outcome: Outcome) -> None:
         print(f"data taken or altered behind iotd's back, so verified before the count: {', '.join(outcome.tampered)}")
     print(f"held: {outcome.held} readings from the future; the daemon had at most {outcome.memory / 1e6:.0f} MB")
     _report_held(outcome)
+    print("MQTT: " + ", ".join(f"{count:,} {what}" for what, count in outcome.mqtt.items()))
     for line in outcome.refused[:10]:
         print(f"dead letter: {line}")
     if outcome.missed:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from iotd.cli import main
 from iotd.intake.accumulator import Accumulator
 from iotd.model.batch import Batch
 
-_add, _add_batch, _append = Accumulator.add, Accumulator.add_batch, Accumulator.append
+_add, _add_batches, _append = Accumulator.add, Accumulator.add_batches, Accumulator.append
 
 
 def _done() -> asyncio.Future[None]:
@@ -23,20 +23,20 @@ def _early_add(self: Accumulator, location: str, number: int, time: int, value: 
     return _done()
 
 
-def _early_add_batch(
-    self: Accumulator, batch: Batch, positions: Mapping[str, bytes], *, waits: bool
+def _early_add_batches(
+    self: Accumulator, batches: Sequence[Batch], positions: Mapping[str, bytes], *, waits: bool
 ) -> asyncio.Future[None]:
-    _add_batch(self, batch, positions, waits=False)  # nobody does
+    _add_batches(self, batches, positions, waits=False)  # nobody does
     return _done()
 
 
-def _early_append(self: Accumulator, batch: Batch, positions: Mapping[str, bytes]) -> asyncio.Future[None]:
-    _append(self, batch, positions)
+def _early_append(self: Accumulator, batches: Sequence[Batch], positions: Mapping[str, bytes]) -> asyncio.Future[None]:
+    _append(self, batches, positions)
     return _done()
 
 
 if __name__ == "__main__":
     Accumulator.add = _early_add  # type: ignore[method-assign]
-    Accumulator.add_batch = _early_add_batch  # type: ignore[method-assign]
+    Accumulator.add_batches = _early_add_batches  # type: ignore[method-assign]
     Accumulator.append = _early_append  # type: ignore[method-assign]
     main()

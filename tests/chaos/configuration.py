@@ -13,6 +13,7 @@ from typing import Any
 from iotd.config import Settings
 from iotd.model.errors import ConfigError, IotdError
 from iotd.ops.control import NoDaemon, request
+from tests.chaos.mqtt.topics import alias
 from tests.servers.system import make_settings
 
 _RELOAD_S = 90
@@ -134,7 +135,8 @@ class Configuration:
             change(tables)
         locations = self._named = tuple(tables.pop("locations"))
         try:
-            settings = make_settings(self._folder, self._port, locations, **tables)
+            named = {name: {"aliases": [alias(name)]} for name in locations}
+            settings = make_settings(self._folder, self._port, named, **tables)
         except ConfigError:
             self.good, self.bad_at = False, monotonic()
             return None

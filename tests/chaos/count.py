@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from time import time_ns
+from typing import TypedDict
 
 from iotd.intake.superseded import REASON as SUPERSEDED
 from iotd.model.series import Series
@@ -13,6 +15,10 @@ from iotd.sources.simulator.source import Span, source_name
 from tests.chaos import spans
 from tests.chaos.clients.fates import Fates, Judge
 from tests.chaos.clients.processes import SOURCES
+from tests.chaos.mqtt.fates import MqttFates, MqttJudge, compare_arrivals, held
+from tests.chaos.mqtt.notes import SOURCES as MQTT
+from tests.chaos.mqtt.notes import story
+from tests.chaos.servers import DAEMON
 from tests.chaos.spans import Part
 from tests.chaos.world import World
 from tests.intakes import held_readings
@@ -46,7 +52,7 @@ def dead_letters(world: World) -> DeadLetters:
     """Reads what is held, and the archive's dead letters."""
     found = DeadLetters()
     state = world.settings.state
-    for one in held_readings(state, but=SOURCES.values()):
+    for one in held_readings(state, but=(*SOURCES.values(), *MQTT.values())):
         if "in the future" in one.reason:
             found.held.setdefault(one.series, {}).setdefault(one.time, set()).add(one.value)
         elif one.reason != SUPERSEDED:  # a later value of the same millisecond stands
@@ -58,17 +64,28 @@ def dead_letters(world: World) -> DeadLetters:
 
 @dataclass
 class Counts:
-    """What was found, by location and node, and ``LOCATION archive``; of the simulated sensors, of the witness, and of
-    each client. ``unknown`` are series in a shard that nobody ever gave anything for."""
+    """What was found, by location and node, and ``LOCATION archive``.
+
+    Attributes:
+        simulated, witnessed, clients: of the simulated sensors, of the witness, and of each client.
+        arrivals: of what came over MQTT without a time; ``doubles`` are there once more, as they may be.
+        unknown: series in a shard that nobody ever gave anything for.
+    """
 
     simulated: dict[str, Count] = field(default_factory=dict)
     witnessed: dict[str, Outcome] = field(default_factory=dict)
     clients: dict[str, dict[str, Outcome]] = field(default_factory=dict)
+    arrivals: dict[str, Outcome] = field(default_factory=dict)
+    doubles: int = 0
     unknown: list[str] = field(default_factory=list)
 
 
-async def counted(world: World, letters: DeadLetters, clients: Mapping[str, Fates]) -> Counts:
-    """Counts; the daemon must be down."""
+async def counted(world: World, letters: DeadLetters, clients: Mapping[str, Fates], mqtt: MqttFates) -> Counts:
+    """Counts; the daemon must be down.
+
+    Args:
+        clients: ``mqtt`` among them.
+    """
     counts = Counts(clients={client: {} for client in clients})
     given = witnessed(world.witness, world.rooms)
     settings = world.settings
@@ -78,6 +95,7 @@ async def counted(world: World, letters: DeadLetters, clients: Mapping[str, Fate
         for series in sensors(room, settings.sensors.types, settings.sensors.per_type, settings.known_types)
     ]
     everything = [*simulated, *given, *(series for fates in clients.values() for series in fates.nodes)]
+    everything += mqtt.arrivals
     known = {series.key for series in everything}
     for location, due in _due(world).items():
         await _settled(world, location)
@@ -89,6 +107,9 @@ async def counted(world: World, letters: DeadLetters, clients: Mapping[str, Fate
                 its = fates.nodes if isinstance(store, RedisStore) else fates.archive
                 if location in world.locations:
                     counts.clients[client][name] = await _witnessed(world, _of(location, its), {}, store)
+            if location in world.locations:
+                counts.arrivals[name], doubles = await _arrived(world, location, mqtt, store)
+                counts.doubles = max(counts.doubles, doubles)
 
         await see(f"{location} archive", world.influx.store())
         for node in await world.pair(location):
@@ -107,17 +128,45 @@ def _due(world: World) -> dict[str, list[Part]]:
     return {room: spans.parts(events, room, handed_over(world.settings, room), world.losses.losable) for room in rooms}
 
 
-def client_fates(world: World) -> dict[str, Fates]:
-    """What must have become of what the clients gave; the daemon must be down."""
-    causes = [reason for word, reasons in _CAUSES.items() for reason in reasons if word in " ".join(world.struck)]
-    return {
-        client: Judge(client, book, world.settings.state, world.clocks).fates(
-            causes=causes,
-            keeps_ms=round(world.settings.redis.retention.total_seconds() * 1_000),
-            tampered=frozenset(world.tampered),
-        )
-        for client, book in world.clients.books.items()
-    }
+def client_fates(world: World) -> tuple[dict[str, Fates], MqttFates]:
+    """What must have become of what each client gave, ``mqtt`` among them, which comes apart too.
+
+    The daemon must be down.
+    """
+    state, clocks = world.settings.state, world.clocks
+    given = _Circumstances(
+        causes=[reason for word, reasons in _CAUSES.items() for reason in reasons if word in " ".join(world.struck)],
+        keeps_ms=round(world.settings.redis.retention.total_seconds() * 1_000),
+        tampered=frozenset(world.tampered),
+    )
+    mqtt = MqttJudge(story(world.mqtt.notes), held(state), world.rooms, clocks, **given).fates()
+    books = world.clients.books.items()
+    return {**{name: Judge(name, book, state, clocks).fates(**given) for name, book in books}, "mqtt": mqtt}, mqtt
+
+
+class _Circumstances(TypedDict):
+    causes: Sequence[str]
+    keeps_ms: int
+    tampered: frozenset[str]
+
+
+async def _arrived(world: World, location: str, mqtt: MqttFates, store: Store) -> tuple[Outcome, int]:
+    its = {series: expected for series, expected in mqtt.arrivals.items() if series.location == location}
+    spans_ = list(_ever(world))
+    stored = {series: [one for span in spans_ async for one in store.samples(series, span)] for series in its}
+    return compare_arrivals(its, stored, world.losses.losable)
+
+
+def _ever(world: World) -> Iterator[Span]:
+    """All that the daemon's clock may have said in this run."""
+    now, begun = time_ns() // 1_000_000, round(world.clocks.wall_ms(world.mqtt.began))
+    last = None
+    for by in world.clocks.ever(DAEMON):
+        first = begun + round(by * 1_000) - _AROUND_MS
+        if last is not None:
+            first = max(first, last + 1)
+        last = now + round(by * 1_000) + _AROUND_MS
+        yield Span(first, last)
 
 
 def _of(location: str, given: Mapping[Series, Given]) -> dict[Series, Given]:

@@ -21,12 +21,15 @@ from tests.chaos.nemesis import Nemesis
 from tests.chaos.truth import Truth
 from tests.chaos.world import SPARE, World
 from tests.servers.checker import Count
+from tests.servers.system import until
 from tests.servers.witness import Outcome as Witnessed
 
 _ATTEMPTS = 20
 Tell = Callable[[str], None]
 _GREEN_S = 12
 """So long the status is looked at when all is well again: an error that stands then is a false one."""
+_QUIET_S, _MESSAGES_S = 2, 120
+"""A broker from which nothing has come for so long has nothing more, and so long that may take."""
 _VERIFICATIONS = 5
 """One writes back a bounded number of readings."""
 
@@ -39,7 +42,9 @@ class Outcome:
         seed: of the nemesis; the same one strikes in the same order.
         counts: by location and node, and ``location archive``, of the simulated sensors.
         witnessed: the same of the source that can't be asked again.
-        clients: the same of each client.
+        clients: the same of each client, ``mqtt`` of what has a time among them.
+        arrivals: of what came over MQTT without a time of its own.
+        mqtt: what came to pass there, and how often.
         held_of_clients: readings of clients that are held, by client and reason.
         bad: things of clients that nobody could take, and that are held; ``again`` are those that are held once more,
             since they were sent again without a key.
@@ -65,6 +70,8 @@ class Outcome:
     counts: dict[str, Count] = field(default_factory=dict)
     witnessed: dict[str, Witnessed] = field(default_factory=dict)
     clients: dict[str, dict[str, Witnessed]] = field(default_factory=dict)
+    arrivals: dict[str, Witnessed] = field(default_factory=dict)
+    mqtt: dict[str, int] = field(default_factory=dict)
     held_of_clients: dict[str, dict[str, int]] = field(default_factory=dict)
     bad: int = 0
     again: int = 0
@@ -89,7 +96,12 @@ class Outcome:
     @property
     def tables(self) -> dict[str, Mapping[str, Count | Witnessed]]:
         """All counts, by who handed over."""
-        return {"simulated": self.counts, "witnessed": self.witnessed, **self.clients}
+        return {
+            "simulated": self.counts,
+            "witnessed": self.witnessed,
+            **self.clients,
+            "mqtt without times": self.arrivals,
+        }
 
     @property
     def good(self) -> bool:
@@ -178,6 +190,7 @@ async def _settle(world: World, said: Tell) -> None:
     world.look_after_daemon()
     await world.configuration.known()
     await world.clients.stop()
+    await _no_more_messages(world)
     if SPARE in world.configuration.ever:  # so that it is archived and verified too
         await world.configuration.keep(lambda tables: add_spare(world, tables))
     await world.drained()
@@ -191,7 +204,21 @@ async def _settle(world: World, said: Tell) -> None:
     await asyncio.sleep(_GREEN_S)
 
 
+async def _no_more_messages(world: World) -> None:
+    link = world.mqtt.link
+
+    async def quiet() -> bool:
+        return link.idle_s > _QUIET_S
+
+    try:
+        await until(quiet, _MESSAGES_S, "iotd has acknowledged what the broker has")
+    except AssertionError as e:
+        waiting = {source: len(line.waiting) for source, line in link.lines.items()}
+        world.wrong.append(f"{e}; without a PUBACK: {waiting}")
+
+
 def _tell_truth(truth: Truth, world: World, outcome: Outcome) -> None:
+    outcome.mqtt["sessions that were lost right before the daemon died, and never told"] = truth.untold_sessions
     outcome.lies, outcome.named, outcome.errors = truth.lies, truth.acknowledged, dict(truth.errors.most_common())
     for room in world.rooms:
         stores = (f"{room} archive", f"redis-{room}-master", f"redis-{room}-replica")
@@ -204,7 +231,7 @@ def _tell_truth(truth: Truth, world: World, outcome: Outcome) -> None:
 async def _count(world: World, outcome: Outcome, said: Tell) -> None:
     world.losses.look_for_names()
     await _stop(world)
-    lacks = await lacking(world, dead_letters(world), client_fates(world))
+    lacks = await lacking(world, dead_letters(world), client_fates(world)[0])
     outcome.forgotten, outcome.missed = lacks.forgotten, lacks.missed
     harmed = world.tampered | world.losses.harmed.keys()
     if outcome.forgotten or harmed:
@@ -219,9 +246,10 @@ async def _count(world: World, outcome: Outcome, said: Tell) -> None:
         await _stop(world)
     letters = dead_letters(world)
     outcome.held, outcome.refused = letters.count, letters.refused
-    clients = client_fates(world)
+    clients, mqtt = client_fates(world)
     outcome.deaths, outcome.unnamed = world.deaths, world.losses.unnamed
-    outcome.wrong = [*world.wrong, *world.clients.ended, *(what for fates in clients.values() for what in fates.wrong)]
+    outcome.wrong = [*world.wrong, *world.clients.ended, *world.mqtt.link.broken]
+    outcome.wrong += [what for fates in clients.values() for what in fates.wrong]
     outcome.held_of_clients = {name: dict(fates.held) for name, fates in clients.items()}
     outcome.bad = sum(fates.bad for fates in clients.values())
     outcome.repeated = sum(fates.repeated for fates in clients.values())
@@ -230,7 +258,10 @@ async def _count(world: World, outcome: Outcome, said: Tell) -> None:
     outcome.events = dict(
         Counter(line["event"] for line in world.daemon.lines() if line["level"] in ("warning", "error")).most_common()
     )
-    found = await counted(world, letters, clients)
+    found = await counted(world, letters, clients, mqtt)
+    outcome.arrivals = found.arrivals
+    outcome.mqtt = {**mqtt.figures, "of these there twice": found.doubles}
+    outcome.mqtt |= {f"sessions lost by {source}": len(line.lost) for source, line in world.mqtt.link.lines.items()}
     outcome.counts, outcome.witnessed, outcome.clients = found.simulated, found.witnessed, found.clients
     outcome.wrong += [f"a series that nobody gave anything for: {what}" for what in found.unknown]
 

@@ -68,6 +68,10 @@ class Clocks:
             offsets.add(seconds)
         return min(offsets), max(offsets)
 
+    def ever(self, name: str) -> list[float]:
+        """By how many seconds a process's clock was ever off, from the least on."""
+        return sorted({0.0, *(seconds for _, seconds in self._steps.get(name, ()))})
+
     @staticmethod
     def wall_ms(moment: float) -> float:
         """What a right clock says at a moment (monotonic)."""

@@ -14,6 +14,7 @@ import pytest
 from iotd.stack.binaries import RedisBinaries
 from tests.chaos import lab
 from tests.chaos.influx import no_influxd
+from tests.chaos.mqtt.broker import no_mosquitto
 from tests.servers.needs import lacking
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(600)]
@@ -25,6 +26,8 @@ def chaos(redis: RedisBinaries, *args: str) -> Any:
         lacking("lab", reason)
     if (reason := no_influxd()) is not None:
         lacking("influxdb", reason)
+    if (reason := no_mosquitto()) is not None:
+        lacking("mosquitto", reason)
     done = subprocess.run(
         [sys.executable, "-m", "tests.chaos", "--json", *args],
         cwd=Path(__file__).parents[2],
@@ -46,7 +49,7 @@ def test_nothing_is_lost_altered_or_invented_whatever_strikes(redis_binaries: Re
     assert len(outcome["counts"]) == len(outcome["witnessed"]) == 6
     assert all(count["due"] > 5_000 for count in outcome["counts"].values())
     assert all(count["due"] > 100 for count in outcome["witnessed"].values())
-    for counts in outcome["clients"].values():
+    for counts in (*outcome["clients"].values(), outcome["arrivals"]):
         assert len(counts) == 6
         assert all(count["due"] > 100 for count in counts.values())
 
@@ -65,13 +68,30 @@ def test_what_clients_were_told_is_kept_though_the_daemon_is_killed_and_their_li
     assert outcome["faults"].keys() == {"daemon killed again and again", "client link flaps"}
     assert outcome["repeated"] > 0
     assert outcome["bad"] > 0
-    assert all(count["due"] > 100 for counts in outcome["clients"].values() for count in counts.values())
+    for counts in (*outcome["clients"].values(), outcome["arrivals"]):
+        assert all(count["due"] > 100 for count in counts.values())
+
+
+def test_what_a_broker_was_told_is_kept_though_it_and_the_link_and_the_daemon_are_killed(
+    redis_binaries: RedisBinaries,
+) -> None:
+    faults = ("broker killed", "broker link cut at a puback", "daemon killed between message and puback")
+    outcome = chaos(
+        redis_binaries,
+        *("--minutes", "0.5", "--locations", "1", "--per-type", "5", "--seed", "16"),
+        *(arg for fault in faults for arg in ("--only", fault)),
+    )
+    assert outcome["good"], outcome
+    assert outcome["faults"].keys() == set(faults)
+    assert outcome["mqtt"]["redelivered as it has to be"] > 0
+    for counts in (outcome["clients"]["mqtt"], outcome["arrivals"]):
+        assert all(count["due"] > 100 for count in counts.values())
 
 
 def test_clients_that_are_told_before_the_disk_has_it_are_seen_to_lose_readings(redis_binaries: RedisBinaries) -> None:
     outcome = chaos(redis_binaries, *_KILLS_AND_CUTS, "--early")
     assert not outcome["good"]
-    for counts in (*outcome["clients"].values(), outcome["witnessed"]):
+    for counts in (*outcome["clients"].values(), outcome["witnessed"], outcome["arrivals"]):
         assert all(count["missing"] > 0 for count in counts.values())
         assert all(count["altered"] == count["strange"] == 0 for count in counts.values())
     # simulated sensors go on behind what is in the log, whatever they were told

@@ -14,6 +14,7 @@ from typing import Any
 
 from iotd.model.errors import IotdError
 from iotd.ops.control import request
+from tests.chaos.mqtt.truth import MqttTruth
 from tests.chaos.observe import Observer, Pulse, Seen
 from tests.chaos.world import World
 
@@ -28,6 +29,8 @@ _TASK_GRACE_S = 45.0
 _SAMPLING_S = 1.25
 """The daemon judges once a second, we look four times; so much later may we see what was said in time."""
 _LOSSES = ("log_damaged", "readings_lost")
+_LASTING = (*_LOSSES, "mqtt_session_lost")
+"""What stands until a person has acknowledged it."""
 
 _Key = tuple[str, str | None, str]
 
@@ -49,6 +52,7 @@ class Truth:
         self._world = world
         self._tell = tell
         self._observer = Observer(world)
+        self._mqtt = MqttTruth(world.mqtt.link)
         self._said_at: dict[tuple[str, str], float] = {}
         self._since: dict[_Key, float] = {}
         self._contradicted: dict[tuple[_Key, int], float] = {}
@@ -77,7 +81,8 @@ class Truth:
             self._notice_delay()
             self._take_in(status)
             if status is not None:
-                for lie, about in [*self._silences(status), *self._false_alarms(status), *self._unexpected(status)]:
+                checks = (self._silences, self._false_alarms, self._unexpected, self._of_mqtt)
+                for lie, about in [one for check in checks for one in check(status)]:
                     self._found(lie, about, status)
                 await self._acknowledge(status)
             await asyncio.sleep(_LOOK_S)
@@ -128,7 +133,9 @@ class Truth:
         if world.striking or not world.mended or world.configuration.uncertain or self._runs_since is None:
             return False
         rooms = [self._observer.seen[room] for room in self._served]
-        return all(p.silent_s() <= p.gap_s for s in rooms for p in (s.source, s.master, s.replica, s.archive))
+        return self._mqtt.calm and all(
+            p.silent_s() <= p.gap_s for s in rooms for p in (s.source, s.master, s.replica, s.archive)
+        )
 
     # ── what is not said ──
 
@@ -139,7 +146,9 @@ class Truth:
         interval = self._world.settings.archive.interval.total_seconds()
         for room in self._served:
             seen = self._observer.seen[room]
+            # what is wrong with a broker is no reason for anything else
             red = [name for name, where in errors if where in (room, None) and name not in _LOSSES]
+            red = [name for name in red if not name.startswith("mqtt")]
             flow = [name for name in red if not name.startswith(("archive", "verification"))]
             rules: list[tuple[str, Pulse, float, list[str]]] = [
                 ("its source gets no acknowledgement", seen.source, _TOLD_WITHIN_S, flow),
@@ -172,6 +181,11 @@ class Truth:
         return min(seconds, monotonic() - self._said_at.get((room, what), 0.0))
 
     @property
+    def untold_sessions(self) -> int:
+        """See :attr:`MqttTruth.untold`."""
+        return self._mqtt.untold
+
+    @property
     def _leeway(self) -> float:
         return _SAMPLING_S + self._held_up
 
@@ -180,8 +194,8 @@ class Truth:
     def _false_alarms(self, status: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
         for key, since in self._since.items():
             name, room, about = key
-            if name in _LOSSES:
-                if not self._caused(room):
+            if name in _LASTING:
+                if not self._caused(name, room):
                     yield f"{name} of {room}, and no fault has destroyed anything of it", (name, str(room), about)
                 continue
             if name == "archive_rejected" and self._rejected():
@@ -219,7 +233,9 @@ class Truth:
         # what a verification has found stands until the next one
         return name in ("archive_differs", "archive_lost") and bool(self._world.tampered)
 
-    def _caused(self, room: str | None) -> bool:
+    def _caused(self, name: str, room: str | None) -> bool:
+        if name not in _LOSSES:
+            return self._mqtt.caused()
         losses = self._world.losses
         if losses.under_way:
             return True  # what it costs is found out now
@@ -248,6 +264,12 @@ class Truth:
                 where = f" of {expected.location}" if expected.location else ""
                 yield f"for {waits:.1f} s {expected.name}{where} is due, and is not said", ("due", expected.name, where)
 
+    def _of_mqtt(self, status: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
+        if self._runs_since is not None:
+            yield from self._mqtt.lies(
+                status, runs_since=self._runs_since, ran_from=self._run_began, leeway=self._leeway
+            )
+
     # ── what comes of it ──
 
     def _found(self, lie: str, about: tuple[str, ...], status: Any) -> None:
@@ -264,8 +286,8 @@ class Truth:
         self._tell(f"UNTRUTHFUL: {self.lies[-1]}")
 
     async def _acknowledge(self, status: Any) -> None:
-        for name, room in {(key[0], key[1]) for key in self._since if key[0] in _LOSSES}:
-            if self._caused(room):
+        for name, room in {(key[0], key[1]) for key in self._since if key[0] in _LASTING}:
+            if self._caused(name, room):
                 with suppress(IotdError, TimeoutError):
                     async with asyncio.timeout(_ANSWER_S):
                         params = {"name": name} | ({"location": room} if room else {})

@@ -24,6 +24,7 @@ from tests.chaos.expected import Expected
 from tests.chaos.hosts import Host, Hosts
 from tests.chaos.influx import Influx
 from tests.chaos.losses import Losses
+from tests.chaos.mqtt.parts import Mqtt
 from tests.chaos.runs import DaemonRuns
 from tests.chaos.servers import Clocks, NodesOnHosts
 from tests.servers.system import System, make_settings, until
@@ -42,7 +43,8 @@ class World(DaemonRuns):
 
     Attributes:
         rooms: all locations that there may ever be: those of the run, and the spare one.
-        clients: beside the daemon, by HTTP and in Python.
+        clients: beside the daemon, by HTTP and in Python, and publishers beside the broker.
+        mqtt: the broker, and the witness on the way to it.
         losses: what faults took out of the log.
         tampered: locations of whose shard data, or archive, something was taken or altered.
         wrong: what the daemon did otherwise than it has to, as a fault has seen it.
@@ -84,12 +86,14 @@ class World(DaemonRuns):
         self.system.stack.backend = self.backend
         self.influx = Influx(self.backend, stack, influx_host.address, self.hosts.ours)
         self.clients = Clients(folder / "clients", host=self.hosts.add("client"), home=home, clocks=clocks)
+        self.mqtt = Mqtt(folder / "mqtt", self.hosts.add("broker"), self.hosts.ours)
         tables = {
             **common,
             "state_dir": disk.path / "state",
             "topology": {"shards": {room: self.shards[room] for room in locations}},
             "sensors": {"per_type": per_type, "interval": "100ms"},
             "sources": {"witness": {"witness": str(self.witness), "places": self.rooms, **WITNESS}},
+            "mqtt": self.mqtt.tables,
             "ingest": {"listen": f"{home.address}:{PORT}", "tokens_file": self.clients.tokens_file},
             "influxdb": {"url": self.influx.proxy_url, "token_file": self.influx.token_file, "timeout": "3s"},
         }
@@ -149,9 +153,8 @@ class World(DaemonRuns):
         """Waits until another node than ``before`` says it is master; False when none did."""
 
         async def other() -> bool:
-            return await self.master(location) != before and await self.system.says_master(
-                (await self.master(location)).name
-            )
+            node = await self.master(location)
+            return node != before and await self.system.says_master(node.name)
 
         try:
             await until(other, limit, f"{location}: a replica is promoted")
@@ -166,15 +169,13 @@ class World(DaemonRuns):
             AssertionError: they do not.
         """
         await self.mend()
-        state = self.settings.state
 
         async def alike() -> bool:
-            try:
-                await request(state, "POST", "/archive/now")
-                found = await request(state, "POST", "/archive/verify", {"repair": "1"})
+            with suppress(IotdError):
+                await request(self.settings.state, "POST", "/archive/now")
+                found = await request(self.settings.state, "POST", "/archive/verify", {"repair": "1"})
                 return not any(one["gaps"] for one in found.values())
-            except IotdError:
-                return False
+            return False
 
         await until(alike, _RESTORE_S, "shards and archive hold the same")
 
@@ -201,6 +202,7 @@ class World(DaemonRuns):
         except AssertionError as e:
             raise AssertionError(f"{e}; {last}") from None
         await self.influx.mend()
+        await self.mqtt.broker.mend()
         self.mended = True
 
     async def _pay(self) -> None:
@@ -273,14 +275,15 @@ class World(DaemonRuns):
     async def up(self) -> None:
         await self.system.stack.up()
         await self.influx.up()
+        await self.mqtt.up(self.locations)
         self.start_daemon()
         await self.daemon.running(_MEND_S)
-        self.clients.start(self.settings.state, self.locations)
+        self.clients.start(self.settings.state, self.locations, (self.mqtt.broker.host, self.mqtt.broker.address))
 
     def save(self, folder: Path) -> None:
         """Copies what the daemon leaves behind: its log, its state, what was handed over."""
         folder.mkdir(parents=True, exist_ok=True)
-        for path in (self.witness, self.daemon_log, *self.clients.books.values()):
+        for path in (self.witness, self.daemon_log, *self.mqtt.files, *self.clients.books.values()):
             if path.exists():
                 shutil.copy2(path, folder)
         for log in (self.system.settings.state / "nodes").glob("*/log"):
@@ -291,6 +294,7 @@ class World(DaemonRuns):
     async def down(self) -> None:
         """Ends clients and servers, and takes the daemon's disk away."""
         self.clients.kill()
+        await self.mqtt.down()
         await asyncio.gather(*(asyncio.to_thread(self.backend.kill, node) for node in self.system.stack.nodes()))
         await self.influx.down()
         self.disk.unmount()

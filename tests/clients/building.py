@@ -140,7 +140,9 @@ class Building:
 def _differ(found: Readings, wanted: Readings, where: str) -> None:
     assert sorted(s.key for s in found) == sorted(s.key for s in wanted), where
     for series, rows in wanted.items():
-        assert found[series] == sorted(rows), f"{where}: {series.key}"
+        its = found[series]
+        lacks, more = sorted(set(rows) - set(its)), sorted(set(its) - set(rows))
+        assert its == sorted(rows), f"{where}: {series.key} lacks {lacks[:20]}, and has beside {more[:20]}"
 
 
 @contextmanager

@@ -12,10 +12,11 @@ import pytest
 
 from iotd.model.series import Series
 from tests.clients.building import TOKEN, Building, Readings, eventually
-from tests.servers.clients import Program, client, running
+from tests.servers import hass
+from tests.servers.clients import Program
 from tests.servers.daemon import iotd
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.ecosystem]
 
 APIS = ("1", "2")
 SENSORS = {
@@ -29,13 +30,6 @@ SENSORS = {
 """By entity: the type that its device class says, and the room that its friendly name says."""
 _HERE_STARTS_S = 90
 _CONFIGURATION = """
-homeassistant:
-  name: House
-  time_zone: Europe/Paris
-  unit_system: metric
-http:
-  server_host: 127.0.0.1
-  server_port: {port}
 recorder:
   commit_interval: 0
 influxdb:
@@ -83,12 +77,10 @@ _INFLUXDB = {
 @contextmanager
 def home_assistant(house: Building, api: str, folder: Path) -> Iterator[Program]:
     """A Home Assistant with its configuration and its database in a folder; it sends what it knows to the house."""
-    influxdb = _INFLUXDB[api].format(port=house.port, token=TOKEN)
+    configuration = _CONFIGURATION.format(influxdb=_INFLUXDB[api].format(port=house.port, token=TOKEN))
     # its own page is at a port of the same block
-    (folder / "configuration.yaml").write_text(_CONFIGURATION.format(port=house.port + 1, influxdb=influxdb))
-    command: list[str | Path] = [client("homeassistant") / "python/bin/hass", "--config", folder, "--skip-pip"]
-    with running(command, folder / "said.log") as program:
-        yield program
+    with hass.home_assistant(folder, house.port + 1, configuration) as made:
+        yield made.program
 
 
 def states(folder: Path) -> dict[str, list[tuple[int, str]]]:

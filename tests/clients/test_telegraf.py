@@ -16,7 +16,7 @@ from iotd.stack.binaries import RedisBinaries
 from tests.clients.building import TOKEN, Building, Readings, building, eventually
 from tests.servers.clients import Program, client, running
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.ecosystem]
 
 OUTPUTS = ("influxdb_v2", "influxdb")
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -57,13 +57,22 @@ class Program:
 
 @contextmanager
 def running(
-    command: Sequence[str | Path], log: Path, *, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    command: Sequence[str | Path],
+    log: Path,
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int = subprocess.DEVNULL,
 ) -> Iterator[Program]:
-    """A program; killed at the end, with all that it started, if it has not ended by then."""
+    """A program; killed at the end, with all that it started, if it has not ended by then.
+
+    Args:
+        stdin: nothing, or ``subprocess.PIPE``; a pipe is closed at the end.
+    """
     with log.open("ab") as out:
         process = subprocess.Popen(
             [str(part) for part in command],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=out,
             stderr=out,
             cwd=cwd,
@@ -76,3 +85,6 @@ def running(
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)  # a session of its own: its id is that of the group
         process.wait()
+        if process.stdin is not None:
+            with suppress(BrokenPipeError):
+                process.stdin.close()

@@ -187,9 +187,17 @@ def _toml(tree: Mapping[str, Any], name: str = "") -> Iterator[str]:
         yield f"[{name}]"
     for key, value in tree.items():
         if key not in tables:
-            yield f"{json.dumps(key)} = {json.dumps(value, default=str)}"
+            yield f"{json.dumps(key)} = {_toml_value(value)}"
     for key, table in tables.items():
         yield from _toml(table, f"{name}.{json.dumps(key)}" if name else json.dumps(key))
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{json.dumps(key)} = {_toml_value(one)}' for key, one in value.items())}}}"
+    return json.dumps(value, default=str)
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from iotd.config import load
+from iotd.config.sections.mqtt import Broker, TopicRule
 from iotd.config.sections.servers import ShardNodes
 from iotd.config.tree import Tree
 from iotd.model.errors import ConfigError
@@ -22,7 +23,7 @@ def uncommented() -> dict[str, Any]:
     return tomllib.loads(re.sub(r'^#(?=[\w"\[])', "", FILE.read_text(), flags=re.M))
 
 
-EXAMPLES = ("types", "sources", "topology.shards", "topology.address_map", "startup.shards", "silence.types")
+EXAMPLES = ("types", "sources", "mqtt", "topology.shards", "topology.address_map", "startup.shards", "silence.types")
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
@@ -35,6 +36,15 @@ def fields(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + name] = default
     return found
+
+
+def test_every_setting_of_a_broker_and_its_topics_is_in_the_file_with_its_default() -> None:
+    written = uncommented()["mqtt"]
+    for name, default in fields(Broker).items():
+        assert name in written, f"mqtt.{name} is not in config/iotd.toml"
+        if default not in (None, ()) and name not in ("url",):
+            assert getattr(Broker.model_validate(written), name) == default, f"mqtt.{name}"
+    assert set().union(*written["topic"]) | {"type", "sensor"} == set(TopicRule.model_fields)
 
 
 def test_as_it_is_the_file_changes_nothing() -> None:

@@ -17,10 +17,11 @@ from iotd.health.clock import ClockState
 from iotd.health.judge import judge
 from iotd.health.kinds import KINDS
 from iotd.health.silence import SilentSensor
-from iotd.health.state import DaemonState, ReloadState, SilentSource
+from iotd.health.state import DaemonState, ReloadState, SilentSource, SourceState
 from iotd.log.base import Damage, Depth
 from iotd.model.held import Holdings
 from iotd.shards.service import ShardState
+from iotd.sources.base import Trouble
 
 NOTHING = Depth(0, 0, 0)
 SHARD = ShardState(
@@ -126,6 +127,11 @@ def clock(**changes: Any) -> DaemonState:
     return replace(WELL, clock=replace(CLOCK, **changes))
 
 
+def troubled(kind: str) -> DaemonState:
+    source = SourceState("mqtt", None, 0, 0, 0, 0, 0, None, troubles=[Trouble(kind, "as its source says it")])
+    return replace(WELL, sources=[source])
+
+
 CASES: dict[str, list[DaemonState]] = {
     "not_running": [daemon(phase=phase) for phase in ("starting", "draining", "stopped")],
     "log_failing": [
@@ -169,6 +175,14 @@ CASES: dict[str, list[DaemonState]] = {
     "verification_failing": [archived(unverified="403")],
     "archive_rejected": [archive(refused_points=3)],
     "source_silent": [daemon(silent_sources=[SilentSource("simulator salon", "salon", 20.0)])],
+    "mqtt_away": [troubled("mqtt_away")],
+    "mqtt_refused": [troubled("mqtt_refused")],
+    "mqtt_client_id_taken": [troubled("mqtt_client_id_taken")],
+    "mqtt_session_lost": [troubled("mqtt_session_lost")],
+    "mqtt_session_short": [troubled("mqtt_session_short")],
+    "mqtt_flooded": [troubled("mqtt_flooded")],
+    "gateway_offline": [troubled("gateway_offline")],
+    "device_offline": [troubled("device_offline")],
     "task_failing": [daemon(failing={"http": "boom"})],
     "clock_doubted": [clock(doubt="it was set ahead")],
     "clock_behind": [

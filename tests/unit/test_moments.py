@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from iotd.intake.moments import UNSET_BEFORE, moment_of
 from iotd.model.errors import Refused
-from iotd.model.observation import Moment
+from iotd.model.observation import Columns, Moment, Observation
 
 PARIS = ZoneInfo("Europe/Paris")
 
@@ -75,3 +75,17 @@ def test_anything_is_a_time_or_none_or_refused(said: object) -> None:
     except Refused:
         return
     assert moment is None or isinstance(moment.ms, int)
+
+
+@given(st.one_of(st.integers(-(10**28), 10**28), st.floats(), st.integers(10**9, 10**19)))
+def test_a_number_means_the_same_among_many(said: float) -> None:
+    (column,) = Columns.of([Observation("temperature", "1", 20, time=said)]).times
+    in_column = Moment(column) if type(column) is int else column
+    assert _told(in_column) == _told(said)
+
+
+def _told(said: object) -> object:
+    try:
+        return moment_of(said, PARIS)
+    except Refused as e:
+        return e.reason

@@ -13,7 +13,7 @@ from iotd.daemon.replay import replay
 from iotd.intake.observer import Counts
 from iotd.model.errors import Refused, StateError
 from iotd.model.held import Held
-from iotd.model.observation import Message, Observation, Piece
+from iotd.model.observation import Message, Observation, Piece, Pieces
 from iotd.sources.http.pieces import json_pieces
 from tests.intakes import world
 from tests.unit.test_intake import NOW, Rig, opened
@@ -122,6 +122,57 @@ async def test_what_has_a_time_of_its_own_is_held_once_however_often_it_is_sent(
     assert sorted(one.arrived for one in held) == [NOW, NOW, NOW + 1_000, NOW + 2_000]
     observing.rig.intake.use(world({"salon": (), "attic": ()}))
     observing.rig.intake.locations.add("attic")
-    assert (await replay(observing.rig.intake)).taken == 4
+    assert (await replay(observing.rig.intake, {})).taken == 4
     assert await observing.rig.held() == []
     assert {time for time, _ in await observing.values("attic")} == {NOW - 5, NOW, NOW + 1_000, NOW + 2_000}
+
+
+async def test_pieces_that_came_together_are_held_each_by_itself(observing: Observing) -> None:
+    attic = Observation("temperature", "top", 20, "attic")
+    warm = Observation("temperature", "south", "warm", "salon")
+    broken = Piece("mqtt", "t3", b"half a li", (), Refused("not a line", "x"))
+    several = [
+        Piece("mqtt", "t1", b"one", [NORTH]),
+        Piece("mqtt", "t2", b"two", [attic]),
+        broken,
+        Piece("mqtt", "t4", b"four", []),
+        Piece("mqtt", "t5", b"five", [replace(NORTH, value=22, time=NOW - 5), warm]),
+    ]
+    held = await observing.take([Pieces(several), Pieces([]), Pieces([broken])])
+    assert [(one.topic, one.payload, one.sensor, one.reason) for one in held] == [
+        ("t3", b"half a li", "", "not a line"),
+        ("t2", b"two", "", "unknown location"),
+        ("t5", b"five", "temperature south", "not a number"),
+        ("t3", b"half a li", "", "not a line"),
+    ]
+    assert await observing.values() == [(NOW, 21.5), (NOW - 5, 22)]
+
+
+async def test_what_arrives_together_without_a_time_keeps_its_order_and_none_takes_the_place_of_another(
+    observing: Observing,
+) -> None:
+    south = Observation("temperature", "south", 5.5, "salon")
+    values = [replace(NORTH, value=n) for n in range(20)]
+    assert await observing.take([Pieces([piece(*values[:18], south)])]) == []
+    observing.rig.now += 2
+    assert await observing.take([piece(*values[18:]), piece(replace(NORTH, value=50, time=NOW - 9))]) == []
+    observing.rig.now += 60
+    assert await observing.take([piece(NORTH)]) == []
+    taken = await observing.values()
+    assert sorted((time, value) for time, value in taken if value != 5.5) == [
+        (NOW - 9, 50),
+        *((NOW + n, n) for n in range(20)),
+        (NOW + 62, 21.5),
+    ]
+    assert (NOW, 5.5) in taken
+
+
+async def test_a_sensor_that_says_more_than_one_value_a_millisecond_for_long_has_the_last_ones_held_apart(
+    observing: Observing,
+) -> None:
+    ahead = observing.rig.intake.world.bounds.future
+    values = [replace(NORTH, value=n / 1000) for n in range(ahead + 3)]
+    held = await observing.take([Pieces([piece(one) for one in values])])
+    assert held == []
+    assert [one.reason for one in await observing.rig.held()] == ["superseded"] * 2
+    assert max(time for time, _ in await observing.values()) == NOW + ahead

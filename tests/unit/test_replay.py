@@ -50,19 +50,19 @@ async def test_what_was_held_is_taken_when_its_room_is_known(tmp_path: Path, for
         rig.now += 3_600_000
         rig.intake.spoke.clear()
         for _ in range(2):
-            assert await replay(rig.intake) == Replayed(held=len(held))
+            assert await replay(rig.intake, {}) == Replayed(held=len(held))
         assert len(await rig.held()) == len(held)
         # that somebody tries it again is no sign of life, and nothing more is held
         assert rig.intake.spoke == {}
         assert rig.intake.counts["http"].held == len(held)
         rig.intake.use(world(ATTIC))
         rig.intake.locations.add("attic")
-        assert await replay(rig.intake) == Replayed(taken=len(held))
+        assert await replay(rig.intake, {}) == Replayed(taken=len(held))
         assert await rig.held() == []
         found = await observing.values("attic")
         assert {time for time, _ in found} == {NOW}
         assert len(found) >= len(held)
-        assert await replay(rig.intake) == Replayed()
+        assert await replay(rig.intake, {}) == Replayed()
 
 
 async def test_of_a_payload_only_what_is_held_is_tried_again(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ async def test_of_a_payload_only_what_is_held_is_tried_again(tmp_path: Path) -> 
         )
         assert [one.sensor for one in held] == ["humidity n"]
         rig.now += 1_000
-        assert await replay(rig.intake) == Replayed(held=1)
+        assert await replay(rig.intake, {}) == Replayed(held=1)
         assert await observing.values() == [(NOW, 20.5)]
 
 
@@ -86,9 +86,9 @@ async def test_what_is_of_no_known_form_stays_and_what_is_still_refused_has_its_
         (_, said) = await rig.held()
         await rig.intake.held.add([replace(said, reason="another", detail="why")])
         assert [one.reason for one in await rig.held()] == ["not a line", "another"]
-        assert await replay(rig.intake, reason="another") == Replayed(taken=1)
+        assert await replay(rig.intake, {}, reason="another") == Replayed(taken=1)
         assert await observing.values("cuisine") == [(NOW, 20.5)]
-        assert await replay(rig.intake) == Replayed(unreadable=1)
+        assert await replay(rig.intake, {}) == Replayed(unreadable=1)
 
 
 async def test_a_reading_from_the_future_is_taken_when_its_time_has_come(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ async def test_a_reading_from_the_future_is_taken_when_its_time_has_come(tmp_pat
         )
         assert [one.reason for one in await observing.take(json_pieces(objects(said.encode())))] == ["in the future"]
         rig.now += 7_200_000
-        assert await replay(rig.intake) == Replayed(taken=1)
+        assert await replay(rig.intake, {}) == Replayed(taken=1)
         assert await observing.values() == [(NOW + 7_200_000, 20.5)]
 
 

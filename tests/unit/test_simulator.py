@@ -85,6 +85,9 @@ class Store:
     def patient(self, seconds: float) -> Store:
         return self
 
+    def hurry(self) -> None:
+        raise NotImplementedError
+
     @property
     def names(self) -> Names:
         raise NotImplementedError

@@ -92,7 +92,7 @@ async def test_of_many_that_speak_at_once_all_but_the_last_are_held(observing: O
 
 async def test_what_was_superseded_is_tried_again_only_when_it_is_asked_for(observing: Observing) -> None:
     await observing.take([piece(replace(NORTH, time=NOW), replace(NORTH, value=3.0, time=NOW))])
-    assert await replay(observing.rig.intake) == Replayed()
-    assert await replay(observing.rig.intake, reason="superseded") == Replayed(taken=1)
+    assert await replay(observing.rig.intake, {}) == Replayed()
+    assert await replay(observing.rig.intake, {}, reason="superseded") == Replayed(taken=1)
     assert (await observing.values())[-1] == (NOW, 21.5)
     assert await held_values(observing) == [("superseded", b"3.0")]

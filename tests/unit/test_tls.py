@@ -11,7 +11,7 @@ from time import perf_counter
 import pytest
 
 from iotd.config.sections.servers import Redis
-from iotd.shards.tls import tls_context
+from iotd.ops.tls import tls_context
 from tests.servers.certificates import tls_settings
 
 

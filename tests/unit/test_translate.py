@@ -121,9 +121,16 @@ async def test_each_is_taken_or_refused_or_says_nothing(said: list[Observation])
 times = st.one_of(
     st.none(),
     st.integers(NOW - 8 * DAY, NOW + 400_000).map(Moment),
-    st.sampled_from([Moment(5), Moment(-1), Moment(10**30), "x", 12, Moment(NOW, ambiguous=True)]),
+    st.sampled_from(
+        [Moment(5), Moment(-1), Moment(10**30), "x", 12, Moment(NOW, ambiguous=True), True, 10**30, 10**50]
+    ),
+    st.integers(NOW - 8 * DAY, NOW + 400_000),
+    st.integers((NOW - 8 * DAY) * 1_000_000, (NOW + 400_000) * 1_000_000),
+    st.floats((NOW - 8 * DAY) / 1_000, (NOW + 400_000) / 1_000),
+    st.sampled_from([float("inf"), float("nan"), 1e300, -1e300, -5.5, 10**30, 10**50]),
 )
 numbers = st.one_of(
+    st.integers(-100, 200),
     st.sampled_from([20.5, 0.0, 1.0, 0.5, -61.0, 125.0, float("inf"), float("nan"), 10**400, True, "21", None]),
     st.floats(-100, 200),
 )
@@ -142,8 +149,10 @@ async def test_many_at_once_become_what_each_becomes_by_itself(said: list[Observ
     together, series = await translated(*said)
     alone: list[tuple[Series, int, float]] = []
     refused: dict[int, tuple[str, str]] = {}
+    timeless = 0
     for at, one in enumerate(said):
         found, (*its,) = await translated(one)
+        timeless += found.timeless
         if found.refused:
             refused[at] = found.refused[0].reason, found.refused[0].detail
         alone += [(its[0], int(batch.times[0]), float(batch.values[0])) for batch in found.batches]
@@ -153,6 +162,7 @@ async def test_many_at_once_become_what_each_becomes_by_itself(said: list[Observ
         for number, time, value in zip(batch.series, batch.times.tolist(), batch.values.tolist(), strict=True)
     ]
     assert {at: (why.reason, why.detail) for at, why in together.refused.items()} == refused
+    assert together.timeless == timeless
     for location in ("salon", "cuisine"):
         assert [row for row in rows if row[0].location == location] == [
             row for row in alone if row[0].location == location

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from iotd.model.errors import Refused
 from iotd.model.observation import Observation
-from iotd.sources.http.webhooks import (
+from iotd.sources.devices import (
     airgradient,
     chirpstack,
     ecowitt,
@@ -140,6 +140,7 @@ def test_a_shelly_of_the_first_generation_and_a_later_one() -> None:
         ("temperature", "shellyplusht-08b61f", 19.8, None),
         ("humidity", "shellyplusht-08b61f", 61.2, None),
         ("battery", "shellyplusht-08b61f", 78, None),
+        ("voltage", "shellyplusht-08b61f", 5.3, None),
         ("switch", "shellyplusht-08b61f 1", True, None),
         ("power", "shellyplusht-08b61f 1", 12.4, None),
         ("energy", "shellyplusht-08b61f 1", 1234.5, "Wh"),
@@ -160,7 +161,7 @@ def test_an_uplink_of_chirpstack() -> None:
     )
     assert short(found) == {
         ("temperature", "0101010101010101", 21.5, None),
-        ("humidity", "0101010101010101", 45, None),
+        ("humidity", "0101010101010101 nested", 45, None),
         ("rssi", "0101010101010101", -87, None),
     }
     assert found[0].hints == ("salon-th", "Grand salon")

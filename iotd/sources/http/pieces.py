@@ -11,8 +11,7 @@ import orjson
 
 from iotd.model.errors import Refused
 from iotd.model.observation import Observation, Piece
-from iotd.sources.http.jsonreadings import reading
-from iotd.sources.http.webhooks import (
+from iotd.sources.devices import (
     airgradient,
     chirpstack,
     ecowitt,
@@ -21,7 +20,8 @@ from iotd.sources.http.webhooks import (
     the_things_stack,
     weather_underground,
 )
-from iotd.sources.http.webhooks.base import without_secrets
+from iotd.sources.devices.base import without_secrets
+from iotd.sources.http.jsonreadings import reading
 
 WEBHOOKS: Mapping[str, Callable[[Mapping[str, Any]], list[Observation]]] = {
     "airgradient": airgradient.observations,

@@ -23,13 +23,13 @@ from tests.chaos.clients.processes import SOURCES
 from tests.chaos.servers import DAEMON, Clocks
 from tests.servers.witness import Given
 
-_LINGERS_S = 90
+LINGERS_S = 90
 """So long after a clock was put right the daemon may still go by another time."""
-_SLACK_MS = 2_500
+SLACK_MS = 2_500
 """A step takes effect within a second, and one of less than two is believed."""
 _UNANSWERED_S = 30
 """So long after the last attempt a message without an answer may still be on its way."""
-_EDGE_MS = 3_600_000
+EDGE_MS = 3_600_000
 """What is about as old as a shard keeps may be in it or not."""
 _LINE_VALUE = re.compile(rb" value=(\S+)")
 
@@ -135,9 +135,9 @@ class Judge:
             acknowledged = message.done is not None
             return [f"{self._client}: message {number} was acknowledged, and its key is not known"] * acknowledged
         begin, end = message.tries[0], message.done or message.tries[-1] + _UNANSWERED_S
-        low, high = self._clocks.offsets(DAEMON, begin - _LINGERS_S, end)
-        first = self._clocks.wall_ms(begin) + low * 1_000 - _SLACK_MS
-        last = self._clocks.wall_ms(end) + high * 1_000 + _SLACK_MS
+        low, high = self._clocks.offsets(DAEMON, begin - LINGERS_S, end)
+        first = self._clocks.wall_ms(begin) + low * 1_000 - SLACK_MS
+        last = self._clocks.wall_ms(end) + high * 1_000 + SLACK_MS
         if first <= arrived <= last:
             return []
         return [f"{self._client}: message {number} arrived at {arrived}, not between {first:.0f} and {last:.0f}"]
@@ -157,7 +157,7 @@ class Judge:
         if held and not again:
             return
         must = message.done is not None and not held
-        kept = time >= self._clocks.wall_ms(message.tries[0] if message.tries else 0.0) - keeps_ms + _EDGE_MS
+        kept = time >= self._clocks.wall_ms(message.tries[0] if message.tries else 0.0) - keeps_ms + EDGE_MS
         series = one.series
         for stores, its_must in (
             (fates.nodes, must and kept),

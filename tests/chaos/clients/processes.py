@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from iotd.config import Address
 from tests.chaos.hosts import Host
 from tests.chaos.servers import DAEMON, Clocks
 from tests.servers.system import until
@@ -48,18 +49,23 @@ class Clients:
         self.tokens_file.write_text(f"chaos:{self._token}\n")
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, state: Path, rooms: Sequence[str]) -> None:
-        """Starts both.
+    def start(self, state: Path, rooms: Sequence[str], broker: tuple[Host, Address]) -> None:
+        """Starts all.
 
         Args:
             state: the daemon's state directory.
+            broker: its host, where the publishers of MQTT are, and its address.
         """
         url = f"http://{self._home.address}:{PORT}"
-        self._start("http", self.host, self.host.name, [url, self._token, *rooms])
-        self._start("python", self._home, DAEMON, [str(state), *rooms])  # it is on the daemon's machine
+        books = {name: str(path) for name, path in self.books.items()}
+        self._start("http", self.host, self.host.name, [books["http"], url, self._token, *rooms])
+        # it is on the daemon's machine
+        self._start("python", self._home, DAEMON, [books["python"], str(state), *rooms])
+        host, address = broker
+        self._start("mqtt", host, host.name, [address.host, str(address.port), *rooms])
 
     def _start(self, name: str, host: Host, clock: str, args: Sequence[str]) -> None:
-        command = [sys.executable, "-m", f"tests.chaos.clients.{name}", str(self.books[name]), *args]
+        command = [sys.executable, "-m", f"tests.chaos.clients.{name}", *args]
         with self._said(name).open("wb") as out:
             self._processes[name] = subprocess.Popen(
                 host.inside(command),

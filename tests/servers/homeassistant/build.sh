@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs a real Home Assistant, with what the integrations need that the tests set up, into
 #   ${XDG_CACHE_HOME:-$HOME/.cache}/iotd/homeassistant/VERSION
-# Needs Python 3.11 or 3.12 with venv; three minutes, 600 MB. Prints the folder.
+# VERSION is Home Assistant's and a digest of the integrations. Needs Python 3.11 or 3.12 with venv; three minutes,
+# 600 MB. Prints the folder.
 # Safe to run twice at once: the second waits for the first. With --find it only looks whether it is there.
 set -euo pipefail
 
@@ -9,7 +10,7 @@ version=2024.3.3 # the newest for Python 3.11
 python=${HOMEASSISTANT_PYTHON:-python3}
 
 here=$(cd "$(dirname "$0")" && pwd)
-target="${XDG_CACHE_HOME:-$HOME/.cache}/iotd/homeassistant/$version"
+target="${XDG_CACHE_HOME:-$HOME/.cache}/iotd/homeassistant/$version-$(sha256sum "$here/requirements.py" | cut -c 1-8)"
 source "$here/../once.sh"
 if ! "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))'; then
     echo "Home Assistant $version needs Python 3.11 or 3.12 with venv; name one in HOMEASSISTANT_PYTHON" >&2

@@ -5,7 +5,7 @@
 # Safe to run twice at once: the second waits for the first. With --find it only looks whether it is there.
 set -euo pipefail
 
-plugins=inputs.mock,inputs.file,inputs.tail,inputs.influxdb_v2_listener
+plugins=inputs.mock,inputs.file,inputs.tail,inputs.influxdb_v2_listener,inputs.mqtt_consumer
 plugins=$plugins,outputs.file,outputs.influxdb_v2,outputs.influxdb,outputs.redistimeseries,outputs.discard
 plugins=$plugins,parsers.influx,parsers.value,parsers.json_v2,serializers.influx
 

@@ -1,0 +1,1 @@
+"""What a broker and its publishers lose, found by experiment."""

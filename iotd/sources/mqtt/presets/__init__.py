@@ -1,0 +1,1 @@
+"""How messages are read: a pure module for each kind of devices; what they share is in ``base``."""
