@@ -11,7 +11,7 @@ from iotd.intake.requests import Requests
 from iotd.intake.translate import Readings, translate
 from iotd.intake.world import World
 from iotd.model.batch import Batch, Numbers
-from iotd.model.errors import Refused
+from iotd.model.errors import Refused, StateUnwritable, UsageError
 from iotd.model.held import Held
 from iotd.model.observation import Columns, Message, Part, joined
 from iotd.model.series import Series
@@ -141,7 +141,12 @@ class Observer:
         if not found.batches:
             written = self._intake.note(positions) if positions else None
         else:
-            written = await self._intake.take(self._source, found.batches, positions, waits=True, room=self._room)
+            try:
+                written = await self._intake.take(self._source, found.batches, positions, waits=True, room=self._room)
+            except (
+                UsageError
+            ) as e:  # a reload takes its location away just now: it is understood anew when it comes again
+                raise StateUnwritable(str(e)) from None
         return self._finish(written, found, refused, again=again)
 
     async def _register(self, series: Sequence[Series], originals: Mapping[Series, str]) -> Numbers:

@@ -176,3 +176,15 @@ async def test_a_sensor_that_says_more_than_one_value_a_millisecond_for_long_has
     assert held == []
     assert [one.reason for one in await observing.rig.held()] == ["superseded"] * 2
     assert max(time for time, _ in await observing.values()) == NOW + ahead
+
+
+async def test_what_comes_while_its_location_is_taken_away_is_not_acknowledged_and_can_come_again(
+    observing: Observing,
+) -> None:
+    observing.rig.intake.locations.discard("salon")  # a reload that drains it; what is known by name follows
+    with pytest.raises(StateError, match="does not serve 'salon'") as raised:
+        await observing.take([piece(NORTH)])
+    assert raised.value.retriable
+    observing.rig.intake.use(world({"cuisine": ()}))
+    (held,) = await observing.take([piece(NORTH)])
+    assert held.reason == "unknown location"
