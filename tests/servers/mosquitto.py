@@ -98,13 +98,20 @@ class Broker:
         self.process.wait()
 
     def save(self) -> None:
-        """Asks it to write down now what it keeps (SIGUSR1), and waits until it says so; blocking."""
-        before = self.said.count("Saving in-memory database")
+        """Asks it to write down now what it keeps (SIGUSR1), and waits until it has; blocking."""
+        before = self._written()
         self.process.send_signal(signal.SIGUSR1)
         limit = time.monotonic() + _STOPS_S
-        while self.said.count("Saving in-memory database") == before:
+        while self._written() in (None, before):  # it writes another file, and renames that
             assert time.monotonic() < limit, "it writes nothing down"
             time.sleep(0.01)
+
+    def _written(self) -> tuple[int, int] | None:
+        try:
+            found = (self.folder / "mosquitto.db").stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
 
 def _answers(port: int) -> bool:
