@@ -166,6 +166,9 @@ async def test_home_assistants_statestream_is_stored_with_its_times(
     ) as house:
         with port_block() as port, home_assistant(tmp_path / "hass", port, section, broker=broker) as assistant:
             assistant.running()
+            # as in any house, others have spoken before: so it is known that attributes are published
+            assistant.set("sensor.other", "1", {"friendly_name": "Other"})
+            time.sleep(0.2)
             times = []
             for value in ("68", "unavailable", "69.8", "50"):
                 times.append(assistant.set("sensor.thermo", value, about))
