@@ -301,6 +301,8 @@ async def test_what_was_held_when_we_were_killed_is_held_once(
             await its.runs_until_it_fails()
         await its.stop()
         assert len(await its.rig.held()) == 2  # they came before
+        with pytest.raises(StateUnwritable, match="killed here"):
+            await its.runs_until_it_fails()  # and once more, while they are handed over again
         monkeypatch.setattr(Intake, "take", take)
         its.rig.now += 60_000
         await its.start()

@@ -201,13 +201,14 @@ class Handover:
         if not found.begun:
             return
         arrived = self.journal.begun.arrived
+        still_begun = self.journal.encode()
         self.journal.finished(found.begun[-1][0])
         position = self.journal.encode()
         live, retained = (
             [piece for _, retained, piece in found.begun if piece is not None and retained is so]
             for so in (False, True)
         )
-        await (await self._hand_over(live, retained, position, arrived=arrived, ahead=position))
+        await (await self._hand_over(live, retained, position, arrived=arrived, ahead=still_begun))
 
     def _read(self, message: Publish) -> Read:
         connection = 0 if self._current is None else self._current.number
