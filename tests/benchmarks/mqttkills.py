@@ -17,7 +17,7 @@ from tests.benchmarks.found import in_redis, values_in_influxdb, values_in_redis
 from tests.benchmarks.gate import Gate
 from tests.benchmarks.mqttload import Form
 from tests.benchmarks.overmqtt import CLIENT, broker_and_gate, over_mqtt, publishing
-from tests.benchmarks.receivers import DoesNotStart, Receiver, receiver
+from tests.benchmarks.receivers import Receiver, killed, receiver
 from tests.intakes import held_readings
 from tests.servers.influxdb import InfluxServer
 from tests.servers.mosquitto import Broker
@@ -75,16 +75,7 @@ async def kills(name: str, influx: InfluxServer, folder: Path, form: Form, times
         publishing(broker, form, first, most, _KILLS_RATE) as load,
     ):
         load.stdin.write(b"\n")
-        count, down = 0, None
-        while count < times and down is None:
-            await asyncio.sleep(chance.uniform(0.5, 3.0))  # at any moment of its work
-            its.process.kill()
-            its.process.wait()
-            count += 1
-            try:
-                await its.start()
-            except DoesNotStart as e:
-                down = str(e)
+        count, down = await killed(its, times, chance)
         await asyncio.sleep(1.0)  # and it goes on
         load.terminate()
         published = json.loads(await load.stdout.readline())["messages"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 from tests.benchmarks.gate import Gate, gate
 from tests.benchmarks.lineload import ROOMS
 from tests.benchmarks.mqttload import SENSORS, Form
-from tests.benchmarks.receivers import Way
+from tests.benchmarks.receivers import Way, client_of
 from tests.servers.mosquitto import Broker, mosquitto
 
 CLIENT = "receiver"
@@ -79,19 +77,8 @@ def over_mqtt(its: Gate, form: Form) -> Way:
 async def publishing(broker: Broker, form: Form, first: int, messages: int, rate: float = 0) -> AsyncIterator[Any]:
     """A publisher that has made its messages, and publishes them once it gets a line; killed if it is not done."""
     options = {"port": broker.port, "form": form, "first": first, "messages": messages, "rate": rate}
-    pipe = asyncio.subprocess.PIPE
-    command = [f"--{name}={value}" for name, value in options.items()]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.benchmarks.mqttload", *command, stdin=pipe, stdout=pipe
-    )
-    try:
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"READY\n"
+    async with client_of("tests.benchmarks.mqttload", options) as process:
         yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 @asynccontextmanager

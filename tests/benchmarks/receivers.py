@@ -6,7 +6,9 @@ Both get the same servers: for each room a Redis with its replica and Sentinels,
 from __future__ import annotations
 
 import asyncio
+import random
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -100,6 +102,40 @@ class Receiver(Protocol):
     @property
     def process(self) -> subprocess.Popen[bytes]:
         """The one that runs now."""
+
+
+async def killed(its: Receiver, times: int, chance: random.Random) -> tuple[int, str | None]:
+    """Kills it at random moments and starts it again; how often, and what it said if it did not start any more."""
+    count, down = 0, None
+    while count < times and down is None:
+        await asyncio.sleep(chance.uniform(0.5, 3.0))  # at any moment of its work
+        its.process.kill()
+        its.process.wait()
+        count += 1
+        try:
+            await its.start()
+        except DoesNotStart as e:
+            down = str(e)
+    return count, down
+
+
+@asynccontextmanager
+async def client_of(module: str, options: Mapping[str, object]) -> AsyncIterator[Any]:
+    """A client in a process of its own that has made what it sends, and begins once it gets a line; killed if it is
+    not done."""
+    pipe = asyncio.subprocess.PIPE
+    command = [f"--{name}={value}" for name, value in options.items()]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, *command, stdin=pipe, stdout=pipe, limit=2**24
+    )
+    try:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"READY\n"
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
 
 
 class _Base:

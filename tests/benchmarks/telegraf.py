@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -29,7 +28,7 @@ import click
 
 from tests.benchmarks.found import cpu_of, in_influxdb, in_redis, peak_mib, servers_cpu, times_in_redis
 from tests.benchmarks.frame import Ratio, ratios, tell
-from tests.benchmarks.receivers import TOKEN, DoesNotStart, Receiver, receiver
+from tests.benchmarks.receivers import TOKEN, Receiver, client_of, killed, receiver
 from tests.servers.influxdb import InfluxServer, running_influxdb
 
 BOTH = ("iotd", "telegraf")
@@ -92,19 +91,8 @@ class Kills:
 async def loading(port: int, first: int, size: int, bodies: int, every: float = 0) -> AsyncIterator[Any]:
     """A client that has made its bodies, and posts them once it gets a line; killed if it is not done."""
     options = {"port": port, "token": TOKEN, "first": first, "size": size, "bodies": bodies, "every": every}
-    command = [f"--{name}={value}" for name, value in options.items()]
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.benchmarks.lineload", *command, stdin=pipe, stdout=pipe, limit=2**24
-    )
-    try:
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"READY\n"
+    async with client_of("tests.benchmarks.lineload", options) as process:
         yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 async def rate(name: str, influx: InfluxServer, folder: Path, size: int, lines: int) -> Rate:
@@ -146,16 +134,7 @@ async def kills(name: str, influx: InfluxServer, folder: Path, times: int) -> Ki
     most = round(times * 10 / every)
     async with receiver(name, influx, folder.name, folder) as its, loading(its.port, first, size, most, every) as load:
         load.stdin.write(b"\n")
-        count, down = 0, None
-        while count < times and down is None:
-            await asyncio.sleep(chance.uniform(0.5, 3.0))  # at any moment of its work
-            its.process.kill()
-            its.process.wait()
-            count += 1
-            try:
-                await its.start()
-            except DoesNotStart as e:
-                down = str(e)
+        count, down = await killed(its, times, chance)
         await asyncio.sleep(1.0)  # and it goes on
         load.terminate()
         posted = json.loads(await load.stdout.readline())

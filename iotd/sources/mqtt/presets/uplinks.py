@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from iotd.config.topics.filters import matches
 from iotd.model.observation import Names, Observation
-from iotd.sources.mqtt.presets.base import Heard
+from iotd.sources.mqtt.presets.base import Delivery, Filter, Heard, Known, Reader, json_object
 from iotd.sources.mqtt.presets.classes import canonical
+
+
+class Uplinks:
+    """A network server's; see :class:`iotd.sources.mqtt.presets.base.Preset`.
+
+    Attributes:
+        title: for people.
+        uplinks, events: topic filters of uplinks, and of all that is said of devices.
+        observations: what the JSON object of an uplink says.
+    """
+
+    name: str
+    title: str
+    base = ""
+    uplinks: str
+    events: str
+    observations: Callable[[Mapping[str, object]], Sequence[Observation]]
+
+    def filters(self, notes: Mapping[str, str]) -> Sequence[Filter]:
+        """Uplinks only: a join, a status, a downlink or a location says no value."""
+        return [Filter(self.uplinks)]
+
+    def reader(self, topic: str) -> Reader | None:
+        """How the messages of a topic are read; None: it is nothing of this server's."""
+        if matches(self.uplinks, topic):
+            return self._uplink
+        return _passed_over if matches(self.events, topic) else None
+
+    def _uplink(self, delivery: Delivery, known: Known) -> Heard:
+        body = json_object(delivery.payload, f"an event of {self.title}")
+        return heard_of(self.observations(body), known.names)
+
+
+def _passed_over(delivery: Delivery, known: Known) -> Heard:
+    return Heard(passed_over=["an event that is no uplink"])
 
 
 def heard_of(said: Sequence[Observation], names: Names) -> Heard:
