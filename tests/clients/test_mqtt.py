@@ -96,7 +96,8 @@ async def test_what_zigbee2mqtt_says_is_stored_once_with_the_time_it_gives_thoug
                     # one at a time, or several get one millisecond
                     heard.hears(partial(_spoke_of, f"{20 + run + n / 10:g}"))
                 program.report("kitchen door", open=1 - run)
-                heard.hears(partial(_spoke_of_a_door, run + 1))
+                # what it is now: zigbee2mqtt has repeated the last as it began
+                heard.hears(partial(_spoke_of_a_door, ("false", "true")[run]))
                 program.stop()
             await house.restart()
             await connected(broker, run + 2)
@@ -117,12 +118,16 @@ def _spoke_of(value: str, said: list[Message]) -> bool:
     return any(f'"temperature":{value}'.encode() in one.payload for one in said)
 
 
+def _stated(name: str, value: str, said: list[Message]) -> bool:
+    return any(one.topic == f"ha/state/sensor/{name}/state" and one.text == value for one in said)
+
+
 def _announced(name: str, said: list[Message]) -> bool:
     return any(one.topic.endswith(f"/{name}/config") for one in said)
 
 
-def _spoke_of_a_door(times: int, said: list[Message]) -> bool:
-    return sum(b'"contact"' in one.payload for one in said) >= times
+def _spoke_of_a_door(contact: str, said: list[Message]) -> bool:
+    return any(f'"contact":{contact}'.encode() in one.payload for one in said)
 
 
 @pytest.mark.ecosystem
@@ -157,7 +162,7 @@ async def test_what_discovery_announces_is_understood_without_a_word_of_configur
 
 @pytest.mark.ecosystem
 async def test_home_assistants_statestream_is_stored_with_its_times(
-    redis_binaries: RedisBinaries, broker: Broker, tmp_path: Path
+    redis_binaries: RedisBinaries, broker: Broker, heard: Listener, tmp_path: Path
 ) -> None:
     section = statestream("ha/state", publish_timestamps=True, publish_attributes=True)
     about = {"device_class": "temperature", "unit_of_measurement": "°F", "friendly_name": "Living room thermometer"}
@@ -168,11 +173,11 @@ async def test_home_assistants_statestream_is_stored_with_its_times(
             assistant.running()
             # as in any house, others have spoken before: so it is known that attributes are published
             assistant.set("sensor.other", "1", {"friendly_name": "Other"})
-            time.sleep(0.2)
+            heard.hears(partial(_stated, "other", "1"))
             times = []
             for value in ("68", "unavailable", "69.8", "50"):
                 times.append(assistant.set("sensor.thermo", value, about))
-                time.sleep(0.2)
+                heard.hears(partial(_stated, "thermo", value))
             found = await readings(house, "sensor.thermo", 2)
             assert assistant.program.stop(60) == 0
         (rows,) = found.values()
