@@ -57,7 +57,7 @@ class Memory:
 
     Attributes:
         client_id: who we are at the broker.
-        subscribed: the topic filters of the session that the broker keeps for us; None: it has none that we know of.
+        subscribed: the topic filters that the broker's session for us may have; None: it has none that we know of.
         notes: by preset.
         presence: who is there, and who is gone.
         full: something was not remembered, since too much is.
@@ -115,7 +115,7 @@ class Memory:
         return self._db.write(read)  # as one who writes, so that there is a file
 
     async def subscribes(self, filters: Iterable[str]) -> None:
-        """Notes what is subscribed to in the broker's session for us, once that is so.
+        """Notes what the broker's session for us may be subscribed to.
 
         Raises:
             StateUnwritable: it can't be noted.

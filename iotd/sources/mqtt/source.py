@@ -160,7 +160,7 @@ class MqttSource:
         if session is not None:
             await memory.subscribes([])
         subscriptions = self._subscriptions = Subscriptions(connection, memory)
-        subscriptions.want(self._reading.filters(memory.notes))
+        await subscriptions.want(self._reading.filters(memory.notes))
         self._session_s, self.connected = connection.session_expiry, connection.version
         log.info("broker_connected", source=self.name, broker=self._broker.url, resumed=session is None)
         while True:
@@ -174,7 +174,7 @@ class MqttSource:
             if handover.news:
                 handover.news = False
                 self._reading.forget()
-                subscriptions.want(self._reading.filters(memory.notes))
+                await subscriptions.want(self._reading.filters(memory.notes))
             if self._outage.reason is not None and self._stands and (ended := self._outage.ends()) is not None:
                 log.info("broker_back", source=self.name, reason=ended[0], after_s=ended[1])
 

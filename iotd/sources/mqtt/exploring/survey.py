@@ -249,7 +249,7 @@ async def explore(
     wanted = [Filter("#")] if everything else []
 
     async def listen() -> None:
-        subscriptions.want([*wanted, *listener.filters()])
+        await subscriptions.want([*wanted, *listener.filters()])
         while True:
             messages = await connection.receive()
             await subscriptions.settle()
@@ -261,7 +261,7 @@ async def explore(
                 connection.acknowledge(ids)
             if news:
                 listener.forget()
-                subscriptions.want([*wanted, *listener.filters()])
+                await subscriptions.want([*wanted, *listener.filters()])
             await asyncio.sleep(0)  # a broker with much to say leaves no pause
 
     listening = asyncio.create_task(listen())
