@@ -260,7 +260,7 @@ async def _count(world: World, outcome: Outcome, said: Tell) -> None:
     )
     found = await counted(world, letters, clients, mqtt)
     outcome.arrivals = found.arrivals
-    outcome.mqtt = {**mqtt.figures, "of these there twice": found.doubles}
+    outcome.mqtt = {**mqtt.figures, "there twice, by that or since a part of the log was lost": found.doubles}
     outcome.mqtt |= {f"sessions lost by {source}": len(line.lost) for source, line in world.mqtt.link.lines.items()}
     outcome.counts, outcome.witnessed, outcome.clients = found.simulated, found.witnessed, found.clients
     outcome.wrong += [f"a series that nobody gave anything for: {what}" for what in found.unknown]
