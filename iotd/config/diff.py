@@ -200,7 +200,12 @@ def _text(value: Any) -> str:
         return format_size(value)
     if isinstance(value, str):
         return value
-    return json.dumps(value, default=str, ensure_ascii=False).strip('"')
+    return json.dumps(value, default=_as_written, ensure_ascii=False).strip('"')
+
+
+def _as_written(value: Any) -> Any:
+    """An entry of a list as it stands in the file, without what was left at its default."""
+    return value.model_dump(mode="json", exclude_defaults=True) if isinstance(value, BaseModel) else str(value)
 
 
 def _moved(old: Settings, new: Settings) -> Iterator[tuple[str | None, str, str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ def test_values_are_shown_as_one_writes_them() -> None:
     differs = difference(snapshot(), snapshot(archive={"interval": "90s"}, stack={"influxd": "/usr/bin/influxd"}))
     shown = {c.name: (c.before, c.after) for c in differs.changes}
     assert shown == {"archive.interval": ("5m", "1m30s"), "stack.influxd": ("not set", "/usr/bin/influxd")}
+
+
+def test_entries_of_a_list_are_shown_as_they_stand_in_the_file() -> None:
+    rule = {"topic": "home/{location}/{type}", "value": "$.v", "unit": "degF"}
+    after = snapshot(mqtt={"url": "mqtt://broker", "topic": [rule], "presets": ["tasmota"]})
+    shown = {c.name: c.after for c in difference(snapshot(mqtt={"url": "mqtt://broker"}), after).changes}
+    assert json.loads(shown["mqtt.topic"]) == [rule]
+    assert json.loads(shown["mqtt.presets"]) == [{"name": "tasmota"}]
 
 
 def test_a_location_taken_out_of_the_middle_says_that_the_later_ones_move_to_other_ports() -> None:
