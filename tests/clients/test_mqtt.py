@@ -122,6 +122,10 @@ def _stated(name: str, value: str, said: list[Message]) -> bool:
     return any(one.topic == f"ha/state/sensor/{name}/state" and one.text == value for one in said)
 
 
+def _described(name: str, said: list[Message]) -> bool:
+    return any(one.topic == f"ha/state/sensor/{name}/friendly_name" for one in said)
+
+
 def _announced(name: str, said: list[Message]) -> bool:
     return any(one.topic.endswith(f"/{name}/config") for one in said)
 
@@ -173,11 +177,12 @@ async def test_home_assistants_statestream_is_stored_with_its_times(
             assistant.running()
             # as in any house, others have spoken before: so it is known that attributes are published
             assistant.set("sensor.other", "1", {"friendly_name": "Other"})
-            heard.hears(partial(_stated, "other", "1"))
+            heard.hears(partial(_described, "other"))
             times = []
             for value in ("68", "unavailable", "69.8", "50"):
                 times.append(assistant.set("sensor.thermo", value, about))
                 heard.hears(partial(_stated, "thermo", value))
+                heard.hears(partial(_described, "thermo"))
             found = await readings(house, "sensor.thermo", 2)
             assert assistant.program.stop(60) == 0
         (rows,) = found.values()

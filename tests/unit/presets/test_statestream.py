@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iotd.model.errors import Refused
 from iotd.sources.mqtt.presets.statestream import Statestream
 from tests.unit.presets.worlds import World, survives, with_keys
 
@@ -96,6 +98,23 @@ def test_a_value_before_its_unit_is_refused_where_units_are_published() -> None:
     assert here.says("homeassistant/switch/new/state", "on") == {("switch", "switch.new", "on", None)}
 
 
+@pytest.mark.parametrize("entity", ["sensor/x", "sensor/salon_temperature", "binary_sensor/x", "binary_sensor/door"])
+@pytest.mark.parametrize("unit", ["°F", None])
+def test_a_value_between_the_attributes_is_read_as_behind_them_or_refused(entity: str, unit: str | None) -> None:
+    of = f"homeassistant/{entity}"
+    its = {} if unit is None else {"unit_of_measurement": f'"{unit}"'}
+    its |= {"device_class": '"temperature"' if entity.startswith("sensor") else '"door"', "friendly_name": '"X"'}
+    whole = world()
+    attributes(whole, of, **its)
+    right = whole.says(f"{of}/state", "68.9")
+    for some in range(len(its)):
+        here = world()
+        attributes(here, "homeassistant/sensor/other", unit_of_measurement='"°C"')
+        attributes(here, of, **dict(list(its.items())[:some]))
+        with suppress(Refused):
+            assert here.says(f"{of}/state", "68.9") == right
+
+
 def test_without_attributes_a_value_is_in_the_unit_of_its_type() -> None:
     assert world().says(f"{BASE}/state", "20.4") == {("temperature", ENTITY, "20.4", None)}
 
@@ -132,7 +151,7 @@ def test_values_are_said_as_they_come(value: str) -> None:
 def test_types_by_class_or_by_the_words_of_the_id(entity: str, device_class: str | None, kind: str | None) -> None:
     here = world()
     if device_class:
-        attributes(here, f"homeassistant/{entity}", device_class=f'"{device_class}"')
+        attributes(here, f"homeassistant/{entity}", device_class=f'"{device_class}"', friendly_name='"X"')
     found = here.hears(f"homeassistant/{entity}/state", "1")
     assert [one.type for one in found.said] == ([kind] if kind else [])
     assert list(found.passed_over) == ([] if kind else [entity.replace("/", ".")])
@@ -190,7 +209,7 @@ def test_attributes_are_asked_for_before_states_and_each_time() -> None:
 )
 def test_attributes_as_they_may_be_written(payload: str, unit: str | None) -> None:
     here = world()
-    attributes(here, device_class='"temperature"', unit_of_measurement=payload)
+    attributes(here, device_class='"temperature"', unit_of_measurement=payload, friendly_name='"X"')
     assert here.says(f"{BASE}/state", "3") == {("temperature", ENTITY, "3", unit)}
 
 

@@ -113,7 +113,9 @@ def _said(entity: str, said: tuple[str, str | None], known: Known, waiting: str 
     unit, device_class, friendly = (known.notes.get(f"{told} {entity}") for told in _ATTRIBUTES)
     changed = _noted({f"waiting {entity}": waiting}, known).notes
     kind = _type(domain, name, device_class or "", known.names)
-    if domain != "switch" and time is None and _ANY in known.notes and not any((unit, device_class, friendly)):
+    # unit, class and name come in this order, and may be half there when a second value comes
+    described = friendly or (unit and kind if domain == "sensor" else device_class)
+    if domain != "switch" and time is None and _ANY in known.notes and not described:
         raise Refused("not described yet", f"the attributes of {entity:.80} have not come: they say what it is")
     if kind is None:
         return Heard(notes=changed, passed_over=[entity])
