@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from iotd.config.topics.filters import disjoint
@@ -67,6 +67,7 @@ Steps = st.lists(st.one_of(WANTS, st.integers(0, 3), st.just("settle"), st.just(
 
 
 @given(steps=Steps)
+@example(steps=[["c"], [], ["c"], [], 2, "settle", 1])  # ended, begun and ended again before the first is answered
 async def test_what_is_noted_is_all_that_the_broker_may_have_at_each_moment_and_in_the_end_what_it_has(
     steps: list[list[str] | int | str],
 ) -> None:

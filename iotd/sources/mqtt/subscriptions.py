@@ -69,7 +69,7 @@ class Subscriptions:
         joined = disjoint([one.topic for one in wanted])
         noted = self._memory.subscribed or frozenset()
         await self._note(noted.union(joined))
-        gone = sorted((noted | self._wanted) - set(joined) - self._ended)
+        gone = sorted(noted - set(joined) - self._ended)
         announcing = [one.topic for one in wanted if one.announces]
         new = [topic for topic in joined if topic not in self._wanted]
         self._wanted = set(joined)
@@ -99,14 +99,15 @@ class Subscriptions:
         waiting = [one for one in self._asked if not one.answer.done()]
         over = set[str]()
         for one in answered:
-            codes = one.answer.result()
-            over.update(topic for topic in one.ended if topic not in self._wanted)
-            for topic, code in zip(one.begun, codes, strict=False):
+            over.update(one.ended)
+            over.difference_update(one.begun)
+            for topic, code in zip(one.begun, one.answer.result(), strict=False):
                 if code >= 0x80:
                     self.refused[topic] = "it does not take the topic filter" if code == 0x80 else reason_of(code, V5)
                     over.add(topic)
                 elif code == 0:
                     self.refused[topic] = "it gives QoS 0 only, which loses messages"
+        over.difference_update(topic for one in waiting for topic in one.begun)
         await self._note((self._memory.subscribed or frozenset()) - over)
         self._asked = waiting
 
