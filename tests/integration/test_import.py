@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import gzip
 import io
 import json
-import os
-import signal
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -142,21 +138,13 @@ async def test_an_import_that_is_interrupted_goes_on(house: System, tmp_path: Pa
     path = tmp_path / "home-assistant_v2.db"
     states, _ = make_database(path, NOW_S, days=10, state_days=5, step_s=30)
     marks = house.settings.state / "imports.json"
-    command = [sys.executable, "-m", "iotd", "--config", str(house.config), "import", str(path)]
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=dict(os.environ)
-    )
 
-    async def begun() -> bool:
-        if process.returncode is not None:
-            return True
+    def begun() -> bool:
         return marks.exists() and max(json.loads(marks.read_bytes()).values()) > 0
 
-    await until(begun, 60, "some of it is in the log")
-    process.send_signal(signal.SIGINT)
-    _, err = await process.communicate()
-    assert process.returncode == 130, err.decode()
-    assert err.decode().strip().endswith("interrupted; the same command goes on where it was")
+    told = await iotd("import", str(path), config=house.config, interrupt=begun)
+    assert told.code == 130, told.err
+    assert told.err.strip().endswith("interrupted; the same command goes on where it was")
     (mark,) = json.loads(marks.read_bytes()).values()
     assert 0 < mark < states
     ended = await run(house, "import", str(path))

@@ -5,10 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
 import tomllib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -136,36 +132,13 @@ async def test_the_session_of_the_daemon_is_not_touched(broker: Broker, tmp_path
 async def test_ctrl_c_ends_it_early_and_it_prints_what_it_has(broker: Broker, tmp_path: Path) -> None:
     config = configured(tmp_path, RULE, url=broker.url())
     publish(broker, "home/salon/temperature", "20", retain=True)
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "iotd",
-            "--config",
-            config,
-            "sensors",
-            "discover",
-            "--seconds",
-            "600",
-            "--output",
-            "json",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ},
+    told = await iotd(
+        *("sensors", "discover", "--seconds", "600", "--output", "json"),
+        config=config,
+        interrupt=lambda: "Received PUBACK from iotd-discover-" in broker.said,
     )
-    try:
-        while "Sending PUBLISH to iotd-discover-" not in broker.said:
-            assert process.poll() is None
-            await asyncio.sleep(0.02)
-        await asyncio.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        out, err = await asyncio.to_thread(process.communicate, timeout=20)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 0, err
-    assert json.loads(out)[0]["sensors"][0]["sensor"] == "home/salon"
+    assert told.code == 0, told.err
+    assert told.json[0]["sensors"][0]["sensor"] == "home/salon"
 
 
 async def test_a_broker_that_goes_away_is_said_and_what_was_heard_is_shown(broker: Broker, tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -220,21 +218,10 @@ async def test_people_read_a_line_for_each_with_the_line_to_set(tmp_path: Path) 
 async def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     with mosquitto(tmp_path / "mosquitto", sys_interval=1) as broker:
         config = configured(tmp_path, url=broker.url())
-        process = subprocess.Popen(
-            [*IOTD, "--config", config, "doctor", "mqtt", "--messages", "100000"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+        told = await iotd(
+            *("doctor", "mqtt", "--messages", "100000"), config=config, interrupt=lambda: "/queue'" in broker.said
         )
-        try:
-            while "/queue'" not in broker.said:
-                assert process.poll() is None
-                await asyncio.sleep(0.05)
-            process.send_signal(signal.SIGINT)
-            _, err = await asyncio.to_thread(process.communicate, timeout=30)
-        finally:
-            process.kill()
-            process.wait()
-        assert process.returncode == 130, err
+        assert told.code == 130, told.err
         with listening(broker, tmp_path, "$SYS/broker/clients/disconnected") as listener:
             listener.hears(lambda heard: any(one.text == "0" for one in heard))
 
@@ -247,6 +234,3 @@ async def test_a_broker_that_is_none_or_refuses_is_one_line(tmp_path: Path) -> N
     told = await iotd("doctor", "mqtt", "--url", "mqtt://127.0.0.1:1", config=configured(tmp_path))
     assert told.code == 69
     assert told.err.count("\n") == 1
-
-
-IOTD = [sys.executable, "-m", "iotd"]

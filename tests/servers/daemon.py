@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,9 +164,18 @@ class Ended:
 
 
 async def iotd(
-    *args: str, config: Path | None = None, limit: float = 90, stdin: int = subprocess.DEVNULL, **env: str
+    *args: str,
+    config: Path | None = None,
+    limit: float = 90,
+    stdin: int = subprocess.DEVNULL,
+    interrupt: Callable[[], bool] | None = None,
+    **env: str,
 ) -> Ended:
-    """Runs a command to its end."""
+    """Runs a command to its end.
+
+    Args:
+        interrupt: Ctrl-C as soon as this is true.
+    """
     named = ["--config", str(config)] if config else []
     process = await asyncio.create_subprocess_exec(
         *_IOTD,
@@ -179,6 +188,11 @@ async def iotd(
     )
     try:
         async with asyncio.timeout(limit):
+            if interrupt is not None:
+                while process.returncode is None and not interrupt():
+                    await asyncio.sleep(0.02)
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGINT)
             out, err = await process.communicate()
     finally:
         if process.returncode is None:
