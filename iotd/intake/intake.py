@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 
 from iotd.intake.accumulator import Accumulator
+from iotd.intake.arrivals import Arrivals
 from iotd.intake.catalogue import Catalogue
 from iotd.intake.guards import Ranges, guard
 from iotd.intake.held import HeldStore
@@ -24,7 +25,7 @@ from iotd.intake.superseded import superseded
 from iotd.intake.world import World
 from iotd.log.base import Log
 from iotd.model.batch import Batch, Numbers
-from iotd.model.errors import LogFull, UsageError
+from iotd.model.errors import LogFull, StateUnwritable, UsageError
 from iotd.model.held import Held
 from iotd.model.observation import Message, Names
 from iotd.model.series import Series
@@ -80,6 +81,7 @@ class Intake:
         self._catalogue = catalogue
         self._now_ms = now_ms
         self._certain = certain
+        self._arrivals: dict[str, Arrivals] = {}
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.use(world)
 
@@ -127,8 +129,19 @@ class Intake:
         newest = int(self._catalogue.newest[numbers].max()) if numbers else -1
         return newest if newest >= 0 else None
 
-    def newest_of(self, number: int) -> int:
-        """The newest time taken of a series, ms; far in the past when there is none."""
+    async def arrivals(self, source: str) -> Arrivals:
+        """See :meth:`iotd.intake.observer.Intake.arrivals`."""
+        if (found := self._arrivals.get(source)) is None:
+            try:
+                held = await self.held.latest(source, count=1)
+            except StateUnwritable:  # who has nothing to be held goes on
+                held = []
+            found = self._arrivals.setdefault(source, Arrivals(self._newest_of))
+            for one in held:
+                found.held_upto(one.arrived)
+        return found
+
+    def _newest_of(self, number: int) -> int:
         return int(self._catalogue.newest[number])
 
     async def arrival(self) -> int:
@@ -280,7 +293,7 @@ class SourceIntake:
         key: str | None = None,
         arrived: int | None = None,
         backlog: bool = False,
-        ahead: bytes | None = None,
+        ahead: Callable[[int], bytes] | None = None,
     ) -> Awaitable[list[Held]]:
         self._intake.spoke[self._source] = monotonic()
         return await self._observer.observe(messages, position, key=key, arrived=arrived, backlog=backlog, ahead=ahead)

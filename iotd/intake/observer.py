@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from iotd.intake.arrivals import Arrivals, Thing
 from iotd.intake.held import HeldStore
 from iotd.intake.requests import Requests
 from iotd.intake.translate import Readings, translate
@@ -13,7 +14,7 @@ from iotd.intake.world import World
 from iotd.model.batch import Batch, Numbers
 from iotd.model.errors import Refused, StateUnwritable, UsageError
 from iotd.model.held import Held
-from iotd.model.observation import Columns, Message, Part, joined
+from iotd.model.observation import Message, joined
 from iotd.model.series import Series
 
 
@@ -65,8 +66,8 @@ class Intake(Protocol):
     def number_of(self, series: Series) -> int | None:
         """Its number; None: it is a new one."""
 
-    def newest_of(self, number: int) -> int:
-        """The newest time taken of a series, ms."""
+    async def arrivals(self, source: str) -> Arrivals:
+        """What has been given to a source's readings that had no time."""
 
     async def arrival(self) -> int:
         """Our clock, ms, once it may be stamped upon a reading."""
@@ -104,7 +105,7 @@ class Observer:
         key: str | None = None,
         arrived: int | None = None,
         backlog: bool = False,
-        ahead: bytes | None = None,
+        ahead: Callable[[int], bytes] | None = None,
         again: bool = False,
     ) -> Awaitable[list[Held]]:
         """See :meth:`iotd.sources.base.Intake.observe`.
@@ -113,7 +114,8 @@ class Observer:
             again: it is held, and tried again: what of it is held still was counted before.
         """
         now = await self._intake.arrival()
-        live = key is None and (arrived is None or ahead is not None)
+        arrivals = await self._intake.arrivals(self._source)
+        repeated = key is not None or arrived is not None
         if arrived is None:
             arrived = now if key is None else await self._intake.requests.arrival(f"{self._source} {key}", now)
         world = self._intake.world
@@ -123,6 +125,7 @@ class Observer:
             past=None if backlog else world.bounds.past,
         )
         said = joined([one.columns() for one in messages])
+        handover = arrivals.handover(messages, said, arrived, arrived + bounds.future, again=repeated)
         found = await translate(
             said,
             arrived,
@@ -130,11 +133,11 @@ class Observer:
             bounds=bounds,
             register=self._register,
             admit=self._admission(world.series_limit),
-            newest=self._intake.newest_of if live else None,
+            stamp=handover,
         )
-        refused = self._refused(messages, said, found, arrived)
+        refused = [self._held(thing) for thing in handover.things]
         if refused and ahead is not None:
-            await self._intake.note({self._source: ahead})
+            await self._intake.note({self._source: ahead(handover.arrived)})
         # what is held is on disk before the position that says so
         await self._intake.held.add(refused)
         positions = {} if position is None else {self._source: position}
@@ -176,20 +179,7 @@ class Observer:
         counts.ambiguous += found.ambiguous
         return refused
 
-    def _refused(self, messages: Sequence[Message], said: Columns, found: Readings, arrived: int) -> list[Held]:
-        held = []
-        places = sorted(found.refused)
-        begin = 0
-        for message in messages:
-            held += [self._thing(part, arrived, why) for part, why in message.refused()]
-            end = begin + len(message)
-            while places and places[0] < end:
-                at = places.pop(0)
-                timed = said.times[at] is not None
-                held.append(self._thing(message.part(at - begin), arrived, found.refused[at], timed=timed))
-            begin = end
-        return held
-
-    def _thing(self, part: Part, arrived: int, why: Refused, *, timed: bool = False) -> Held:
+    def _held(self, thing: Thing) -> Held:
+        part, why = thing.part, thing.why
         what = self._source, part.form, part.topic, part.payload
-        return Held(*what, arrived, why.reason, why.detail, part.sensor, timed=timed)
+        return Held(*what, thing.arrived, why.reason, why.detail, part.sensor, timed=thing.timed)

@@ -23,6 +23,9 @@ Register = Callable[[Sequence[Series], Mapping[Series, str]], Awaitable[Numbers]
 """Numbers of series in the catalogue, given the units that they came in where these are others; durable when it
 returns."""
 
+Stamp = Callable[[Sequence[int], Sequence[int], Mapping[int, Refused]], Sequence[int]]
+"""Gives times (ms) to readings, given their places, the numbers of their series, and what is refused, by its place."""
+
 _MANY = 16
 """Observations for which arrays are worth it."""
 LATEST = 2**61
@@ -71,29 +74,28 @@ async def translate(
     bounds: Bounds,
     register: Register,
     admit: Callable[[Series], None],
-    newest: Callable[[int], int] | None = None,
+    stamp: Stamp | None = None,
 ) -> Readings:
     """Makes readings of observations.
 
     Args:
         arrived: ms; what has no time of its own gets this one. It is ours, so it is within all bounds.
-        newest: the newest time (ms) of a series, by its number: of what arrives for the first time, each without a time
-            gets one that its series has not got yet, from ``arrived`` on: a broker may have kept many for us. None: all
-            get ``arrived``.
-        admit: raises Refused for a series that may not be made.
+        stamp: gives times to what has none of its own; None: all get ``arrived``.
 
     Raises:
         StateError: new series can't be registered.
     """
     found = Readings()
     if not len(said):
+        if stamp is not None:
+            stamp([], [], {})
         return found
     reading = _Reading(said, arrived, targets, bounds, found)
     taken = reading.taken()
     await _number(reading, taken, register, admit)
     taken = taken[[at not in found.refused for at in taken.tolist()]] if found.refused else taken
-    if newest is not None and found.timeless:
-        reading.set_apart(taken, newest)
+    if stamp is not None:
+        reading.stamp(taken, stamp)
     found.batches = _by_location(reading, taken)
     return found
 
@@ -194,17 +196,16 @@ class _Reading:
         self._found.ambiguous += moment.ambiguous
         return ms
 
-    def set_apart(self, taken: NDArray[np.intp], newest: Callable[[int], int]) -> None:
-        """Gives what has no time of its own one that its series has not got yet, as far ahead as a time may be."""
-        last = self._arrived + self._bounds.future
-        given: dict[int, int] = {}
-        for at in taken[self.timeless[taken]].tolist():
-            target = self.its[self._said.which[at]]
-            assert isinstance(target, Target)
-            assert target.number is not None
-            before = given.get(target.number, newest(target.number))
-            time = before + 1 if self._arrived <= before < last else self._arrived
-            self.times[at] = given[target.number] = time
+    def stamp(self, taken: NDArray[np.intp], stamp: Stamp) -> None:
+        """Gives what is taken and has no time of its own one."""
+        places = taken[self.timeless[taken]].tolist()
+        self.times[places] = stamp(places, [self._number(at) for at in places], self._found.refused)
+
+    def _number(self, at: int) -> int:
+        target = self.its[self._said.which[at]]
+        assert isinstance(target, Target)
+        assert target.number is not None
+        return target.number
 
     def refuse(self, index: int, taken: NDArray[np.intp], why: Refused) -> None:
         """Takes nothing of this subject after all."""

@@ -111,12 +111,17 @@ def joined(columns: Sequence[Columns]) -> Columns:
 
 
 class Part(NamedTuple):
-    """A part of a message as it is held when it can't be taken; see :class:`iotd.model.held.Held`."""
+    """A part of a message as it is held when it can't be taken; see :class:`iotd.model.held.Held`.
+
+    Attributes:
+        first: the place within the message from which on the observations belong to what came as one.
+    """
 
     form: str
     topic: str
     payload: bytes
     sensor: str
+    first: int = 0
 
 
 class Names(Protocol):
@@ -144,8 +149,8 @@ class Message(Protocol):
     def part(self, at: int) -> Part:
         """The part that the observation at this place stands in."""
 
-    def refused(self) -> Iterable[tuple[Part, Refused]]:
-        """Parts that could not be understood, and why not."""
+    def refused(self) -> Iterable[tuple[int, Part, Refused]]:
+        """Parts that could not be understood: the place of the observation that comes next, the part, and why not."""
 
 
 @dataclass(slots=True)  # not frozen, as Observation
@@ -178,10 +183,10 @@ class Piece:
         sensor = self.sensor or (part_name(one) if len(self.said) > 1 else "")
         return Part(self.form, self.topic, self.payload, sensor)
 
-    def refused(self) -> Iterable[tuple[Part, Refused]]:
+    def refused(self) -> Iterable[tuple[int, Part, Refused]]:
         """See :class:`Message`."""
         if self.why_not is not None:
-            yield Part(self.form, self.topic, self.payload, self.sensor), self.why_not
+            yield 0, Part(self.form, self.topic, self.payload, self.sensor), self.why_not
 
 
 class Pieces:
@@ -202,13 +207,15 @@ class Pieces:
     def part(self, at: int) -> Part:
         """See :class:`Message`."""
         n = bisect_right(self._ends, at)
-        return self._pieces[n].part(at - (self._ends[n - 1] if n else 0))
+        first = self._ends[n - 1] if n else 0
+        return self._pieces[n].part(at - first)._replace(first=first)
 
-    def refused(self) -> Iterable[tuple[Part, Refused]]:
+    def refused(self) -> Iterable[tuple[int, Part, Refused]]:
         """See :class:`Message`."""
-        for piece in self._pieces:
+        for piece, end in zip(self._pieces, self._ends, strict=True):
             if piece.why_not is not None:
-                yield from piece.refused()
+                first = end - len(piece)
+                yield from [(first, part._replace(first=first), why) for _, part, why in piece.refused()]
 
 
 def part_name(one: Observation | Subject) -> str:

@@ -194,7 +194,7 @@ async def test_home_assistants_statestream_is_stored_with_its_times(
         (held,) = house.held()
         assert held[0] == "not described yet"
         ended = await iotd("sensors", "replay", config=house.system.config)
-        assert ended.code == 0, ended.err
+        assert (ended.code, ended.out) == (0, "1 taken\n"), ended.err
         found = await readings(house, "sensor.thermo", 3)
         assert [value for _, value in next(iter(found.values()))] == [20.0, 21.0, 10.0]
         assert house.held() == []

@@ -70,7 +70,7 @@ class Taken:
     @property
     def refused(self) -> list[tuple[bytes, str]]:
         """What could not be understood, and why not."""
-        return [(part.payload, why.reason) for message in self.messages for part, why in message.refused()]
+        return [(part.payload, why.reason) for message in self.messages for _, part, why in message.refused()]
 
 
 class Ingesting:
@@ -234,7 +234,7 @@ async def test_a_large_body_is_read_in_pieces_and_a_bad_line_has_its_number_in_t
     assert (await here.post("/write", "\n".join(rows)))[0] == 204
     assert len(here.taken.values) == 19_999
     assert len(here.taken.messages) > 2
-    (part,) = [part for message in here.taken.messages for part, _ in message.refused()]
+    (part,) = [part for message in here.taken.messages for _, part, _ in message.refused()]
     assert (part.topic, part.payload) == ("/write?precision=ns line 15001", b"half a li")
 
 

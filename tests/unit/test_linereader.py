@@ -41,7 +41,7 @@ def at_once(body: bytes, precision: str, reader: LineReader) -> tuple[list[objec
         (number, columns.subjects[which], value, type(value) is bool, time) for number, which, value, time in rows
     ]
     refused: list[object] = [
-        (int(part.topic.split()[-1]), part.payload, why.reason, why.detail) for part, why in found.refused()
+        (int(part.topic.split()[-1]), part.payload, why.reason, why.detail) for _, part, why in found.refused()
     ]
     return said, refused
 
@@ -83,13 +83,13 @@ def test_any_bytes_say_what_they_say_line_by_line(body: bytes) -> None:
 
 def test_what_is_held_of_a_line_is_the_line() -> None:
     found = read('t,id=1 temperature=1,humidity=2\nhalf a li\nt,id=1 temperature=3\nt note="a\nb",temperature=4')
-    assert [found.part(at)[1:] for at in range(4)] == [
+    assert [found.part(at)[1:4] for at in range(4)] == [
         ("/write line 1", b"t,id=1 temperature=1,humidity=2", "humidity 1"),
         ("/write line 1", b"t,id=1 temperature=1,humidity=2", "temperature 1"),
         ("/write line 3", b"t,id=1 temperature=3", ""),
         ("/write line 4", b't note="a\nb",temperature=4', ""),
     ]
-    assert [part.topic for part, _ in found.refused()] == ["/write line 2"]
+    assert [part.topic for _, part, _ in found.refused()] == ["/write line 2"]
 
 
 def test_names_that_are_new_are_found_at_once() -> None:
@@ -130,12 +130,12 @@ def test_a_body_in_pieces_says_what_it_says_as_a_whole(body: str, size: int) -> 
         found = LineReader().read(piece, "t", "ns", NAMES, before=before)
         columns = found.columns()
         said += [(found.part(at).topic, columns.subjects[columns.which[at]]) for at in range(len(found))]
-        said += [part.topic for part, _ in found.refused()]
+        said += [part.topic for _, part, _ in found.refused()]
         before += piece.count(b"\n")
     at_once = LineReader().read(body.encode(), "t", "ns", NAMES)
     columns = at_once.columns()
     expected: list[object] = [
         (at_once.part(at).topic, columns.subjects[columns.which[at]]) for at in range(len(at_once))
     ]
-    expected += [part.topic for part, _ in at_once.refused()]
+    expected += [part.topic for _, part, _ in at_once.refused()]
     assert sorted(map(repr, said)) == sorted(map(repr, expected))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from iotd.daemon.replay import replay
 from iotd.intake.observer import Counts
 from iotd.model.errors import Refused, StateError
 from iotd.model.held import Held
-from iotd.model.observation import Message, Observation, Piece, Pieces
+from iotd.model.observation import Message, Names, Observation, Piece, Pieces
+from iotd.sources.base import Trouble
 from iotd.sources.http.pieces import json_pieces
 from tests.intakes import world
 from tests.unit.test_intake import NOW, Rig, opened
@@ -81,8 +82,9 @@ async def test_what_can_not_be_held_is_not_acknowledged(observing: Observing, tm
     (tmp_path / "held.sqlite").mkdir()
     with pytest.raises(StateError, match="held"):
         await observing.take([piece(Observation("temperature", "top", 20, "attic"))])
+    observing.rig.now += 1
     await observing.take([piece(NORTH)])
-    assert await observing.values() == [(NOW, 21.5)]
+    assert await observing.values() == [(NOW + 1, 21.5)]
 
 
 async def test_a_backlog_may_be_old_and_what_is_live_may_not(observing: Observing) -> None:
@@ -140,8 +142,8 @@ async def test_pieces_that_came_together_are_held_each_by_itself(observing: Obse
     ]
     held = await observing.take([Pieces(several), Pieces([]), Pieces([broken])])
     assert [(one.topic, one.payload, one.sensor, one.reason) for one in held] == [
-        ("t3", b"half a li", "", "not a line"),
         ("t2", b"two", "", "unknown location"),
+        ("t3", b"half a li", "", "not a line"),
         ("t5", b"five", "temperature south", "not a number"),
         ("t3", b"half a li", "", "not a line"),
     ]
@@ -188,3 +190,69 @@ async def test_what_comes_while_its_location_is_taken_away_is_not_acknowledged_a
     observing.rig.intake.use(world({"cuisine": ()}))
     (held,) = await observing.take([piece(NORTH)])
     assert held.reason == "unknown location"
+
+
+class Again:
+    """Reads what is held of some pieces."""
+
+    counts: Mapping[str, int] = {}
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._pieces = pieces
+
+    def troubles(self) -> Sequence[Trouble]:
+        return ()
+
+    def pieces_of(self, held: Held, names: Names) -> Sequence[Piece]:
+        return [one for one in self._pieces if (one.topic, one.payload) == (held.topic, held.payload)]
+
+    async def run(self, intake: object) -> None:
+        """It says nothing."""
+
+    name = "http"
+
+
+def untimed(topic: str, *values: float) -> Piece:
+    said = [Observation("temperature", "top", value, "attic") for value in values]
+    return Piece("mqtt", topic, b"%r" % (values,), said)
+
+
+async def test_what_is_held_without_a_time_gets_one_of_its_own_and_replaces_nothing_when_it_is_taken(
+    observing: Observing,
+) -> None:
+    rig = observing.rig
+    not_yet = Piece("mqtt", "t", b"1", (), Refused("not described yet", "x"))
+    for n in range(3):  # within one millisecond
+        taken = [Piece("mqtt", "t", b"2", [replace(NORTH, value=n / 10 + v)]) for v in (1, 2, 3)]
+        await observing.take([Pieces([not_yet, taken[0], not_yet, *taken[1:], not_yet])])
+    rig.now += 5
+    await observing.take([Pieces([Piece("mqtt", "t", b"2", [NORTH])])])
+    held = [one.arrived for one in await rig.held()]
+    values = await observing.values()
+    assert len(values) == 10
+    assert len(held) == 9, "each of those that are equal is one"
+    assert len({*held, *(time for time, _ in values)}) == 19
+    assert [value for _, value in sorted(values)] == [value for _, value in values], "in their order"
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_many_of_one_sensor_without_a_time_are_held_each_and_taken_each(
+    observing: Observing, *, again: bool
+) -> None:
+    rig = observing.rig
+    several = [untimed("t", n, n + 0.5, n) for n in range(5)]
+    pieces = [untimed("t", 20), *several, untimed("u", 20)]
+    held = await observing.take([Pieces(pieces)])
+    if again:  # we were killed before they were acknowledged, and they come again
+        rig.now += 7_000
+        await observing.take([Pieces(pieces)], arrived=held[0].arrived)
+    assert len(await rig.held()) == 7
+    rig.intake.use(world({"salon": (), "attic": ()}))
+    rig.intake.locations.add("attic")
+    forms = {"http": Again(pieces)}
+    for _ in range(2):  # it is cut off before it has forgotten them, and done again
+        kept = await rig.held()
+        assert (await replay(rig.intake, forms)).held == 0
+        await rig.intake.held.add(kept)
+    found = dict(await observing.values("attic"))
+    assert [value for _, value in sorted(found.items())] == [20, *(v for n in range(5) for v in (n, n + 0.5, n)), 20]

@@ -7,6 +7,7 @@ Lines of numbers and quoted texts, which is what sensors send, are read here; an
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -66,10 +67,10 @@ class Lines:
         alone = number not in self.numbers[max(0, at - 1) : at] + self.numbers[at + 1 : at + 2]
         return self._part(number, "" if alone else part_name(self.said.subjects[self.said.which[at]]))
 
-    def refused(self) -> Iterable[tuple[Part, Refused]]:
+    def refused(self) -> Iterable[tuple[int, Part, Refused]]:
         """See :class:`iotd.model.observation.Message`."""
         for number, why in self.refusals.items():
-            yield self._part(number, ""), why
+            yield bisect_left(self.numbers, number), self._part(number, ""), why
 
     def _part(self, number: int, sensor: str) -> Part:
         text = self.longer.get(number) or self.texts[number - 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from iotd.model.errors import StateError, StateUnwritable
@@ -208,7 +208,7 @@ class Handover:
             [piece for _, retained, piece in found.begun if piece is not None and retained is so]
             for so in (False, True)
         )
-        await (await self._hand_over(live, retained, position, arrived=arrived, ahead=still_begun))
+        await (await self._hand_over(live, retained, position, ahead=lambda _: still_begun, arrived=arrived))
 
     def _read(self, message: Publish) -> Read:
         connection = 0 if self._current is None else self._current.number
@@ -218,13 +218,23 @@ class Handover:
     async def _observe(self, found: _Sorted) -> asyncio.Future[object] | None:
         if not found.live and not found.retained:
             return None
-        arrived, end = self._clock.now(), self.journal.end
-        ahead = self.journal.encode(Begun(end - len(found.entries), end, arrived))
+        end = self.journal.end
+        begun = Begun(end - len(found.entries), end, 0)
         position = self.journal.encode()
-        return self._started(await self._hand_over(found.live, found.retained, position, arrived=arrived, ahead=ahead))
+
+        def ahead(arrived: int) -> bytes:
+            return self.journal.encode(begun._replace(arrived=arrived))
+
+        return self._started(await self._hand_over(found.live, found.retained, position, ahead=ahead))
 
     async def _hand_over(
-        self, live: Sequence[Piece], retained: Sequence[Piece], position: bytes, *, arrived: int, ahead: bytes
+        self,
+        live: Sequence[Piece],
+        retained: Sequence[Piece],
+        position: bytes,
+        *,
+        ahead: Callable[[int], bytes],
+        arrived: int | None = None,
     ) -> Awaitable[object]:
         if retained:
             # these have times of their own, as old as they are: to take one again changes nothing
