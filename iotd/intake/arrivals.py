@@ -168,29 +168,26 @@ class Handover:
         return [times[place] for place in places]
 
     def _stamp(self, units: Sequence[_Unit], number_at: Mapping[int, int]) -> dict[int, int]:
-        arrivals, last, again = self._arrivals, self._last, self._again
-        concerned = set[Hashable]().union(*(unit.names for unit in units if unit.things))
-        free = [] if again else [unit for unit in units if unit.names.isdisjoint(concerned)]
+        arrivals, arrived, last = self._arrivals, self.arrived, self._last
+        bound, free = (units, []) if self._again else _divided(units)
+        if bound and not self._again:
+            self.arrived = min(arrivals.begin({name for unit in bound for name in unit.names}, arrived), last)
         times: dict[int, int] = {}
         given: dict[int, int] = {}
-        for unit in free:  # first, as if the others were not there
+        for unit in free:  # as if the others were not there
             its = [place for place, _ in unit.readings]
-            begin = min(max(self.arrived, arrivals.behind(unit.names)), last)
-            found = arrivals.apart([number_at[place] for place in its], begin, last, given)
+            first = min(max(arrived, arrivals.behind(unit.names)), last)
+            found = arrivals.apart([number_at[place] for place in its], first, last, given)
             times |= zip(its, found, strict=True)
-        if concerned and not again:
-            self.arrived = min(arrivals.begin(concerned, self.arrived), last)
         counts: Counter[Hashable] = Counter()
-        for unit in units:
-            if not again and unit.names.isdisjoint(concerned):
-                continue
+        for unit in bound:
             nth = max(counts[name] for name in unit.names)
-            begin = self.arrived + nth
             counts |= dict.fromkeys(unit.names, nth + unit.span)
+            begin = self.arrived + nth
             times |= {place: min(begin + further, last) for place, further in unit.readings}
             for thing in unit.things:
                 thing.arrived = min(begin, last)
-            if not again:
+            if not self._again:
                 arrivals.hold(unit.names, min(begin + unit.span - 1, last))
         return times
 
@@ -232,3 +229,14 @@ class Handover:
             if thing is not None:
                 unit.things.append(thing)
         return list(units.values())
+
+
+def _divided(units: Sequence[_Unit]) -> tuple[list[_Unit], list[_Unit]]:
+    """Those that may be of a sensor of which something can't be taken, by any way of names; and the others."""
+    bound = [unit for unit in units if unit.things]
+    free = [unit for unit in units if not unit.things]
+    names = {name for unit in bound for name in unit.names}
+    while more := [unit for unit in free if not unit.names.isdisjoint(names)]:
+        names |= {name for unit in more for name in unit.names}
+        free = [unit for unit in free if unit.names.isdisjoint(names)]
+    return [unit for unit in units if not unit.names.isdisjoint(names)], free

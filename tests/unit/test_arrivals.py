@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iotd.intake.arrivals import Arrivals
@@ -25,6 +25,7 @@ values = st.lists(st.tuples(st.integers(0, SENSORS - 1), st.booleans()), min_siz
 pieces = st.lists(st.tuples(st.integers(0, 2), st.none() | values), max_size=6)
 
 
+@settings(max_examples=500)
 @given(st.lists(st.tuples(st.integers(0, 6), pieces), max_size=8))
 def test_no_two_have_one_time_and_the_same_once_more_has_the_times_that_it_had(
     said: list[tuple[int, list[tuple[int, Values | None]]]],
