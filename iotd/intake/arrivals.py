@@ -41,7 +41,7 @@ class Arrivals:
         Args:
             newest: the newest time (ms) of a series, by its number.
         """
-        self._newest = newest
+        self.newest = newest
         self._taken = 0
         self._held: dict[Hashable, int] = {}
 
@@ -57,7 +57,7 @@ class Arrivals:
         Args:
             said: by the messages, one after the other.
             arrived, last: ms: the first time to give, and the last.
-            again: they have come before, or may come again: each gets the time that it had, whatever came since.
+            again: they may come again as they are, or have: each gets the time that it had, whatever came since.
         """
         return Handover(self, messages, said, arrived, last, again=again)
 
@@ -72,7 +72,7 @@ class Arrivals:
         for number in numbers:
             before = given.get(number)
             if before is None:
-                before = self._newest(number)
+                before = self.newest(number)
             given[number] = time = before + 1 if arrived <= before < last else arrived
             times.append(time)
         self._taken = max(self._taken, max(times, default=0))
@@ -130,14 +130,13 @@ class Handover:
     """The times of what comes together; call it once.
 
     Attributes:
-        arrived: ms, the time for the same once more, with ``again``: each thing gets the time that it has got now.
         things: what can't be taken, in its order.
     """
 
     def __init__(
         self, arrivals: Arrivals, messages: Sequence[Message], said: Columns, arrived: int, last: int, *, again: bool
     ) -> None:
-        self.arrived = arrived
+        self._arrived = arrived
         self.things: list[Thing] = []
         self._arrivals = arrivals
         self._messages = messages
@@ -161,17 +160,20 @@ class Handover:
         self.things = [thing for _, _, thing in things]
         untimed = [one for one in things if not one[-1].timed]
         if not self._again:
-            arrivals.forget(self.arrived)
+            arrivals.forget(self._arrived)
             if not untimed and not arrivals.open:
-                return arrivals.apart(numbers, self.arrived, self._last, {})
+                return arrivals.apart(numbers, self._arrived, self._last, {})
         times = self._stamp(self._units(places, untimed), dict(zip(places, numbers, strict=True)))
         return [times[place] for place in places]
 
     def _stamp(self, units: Sequence[_Unit], number_at: Mapping[int, int]) -> dict[int, int]:
-        arrivals, arrived, last = self._arrivals, self.arrived, self._last
+        arrivals, arrived, last = self._arrivals, self._arrived, self._last
         bound, free = (units, []) if self._again else _divided(units)
+        begin = arrived
         if bound and not self._again:
-            self.arrived = min(arrivals.begin({name for unit in bound for name in unit.names}, arrived), last)
+            newest = [arrivals.newest(number_at[place]) for unit in bound for place, _ in unit.readings]
+            begin = arrivals.begin({name for unit in bound for name in unit.names}, arrived)
+            begin = min(max([begin, *(one + 1 for one in newest if one < last)]), last)
         times: dict[int, int] = {}
         given: dict[int, int] = {}
         for unit in free:  # as if the others were not there
@@ -183,22 +185,21 @@ class Handover:
         for unit in bound:
             nth = max(counts[name] for name in unit.names)
             counts |= dict.fromkeys(unit.names, nth + unit.span)
-            begin = self.arrived + nth
-            times |= {place: min(begin + further, last) for place, further in unit.readings}
+            times |= {place: min(begin + nth + further, last) for place, further in unit.readings}
             for thing in unit.things:
-                thing.arrived = min(begin, last)
+                thing.arrived = min(begin + nth, last)
             if not self._again:
-                arrivals.hold(unit.names, min(begin + unit.span - 1, last))
+                arrivals.hold(unit.names, min(begin + nth + unit.span - 1, last))
         return times
 
     def _refused(self, refused: Mapping[int, Refused]) -> list[tuple[int, bool, Thing]]:
         """The things in their order, with their places, and whether it is an observation that stands there."""
         found = []
         for place, part, why in self._not_understood():
-            found.append((place, False, Thing(part, why, False, self.arrived)))
+            found.append((place, False, Thing(part, why, False, self._arrived)))
         for place, why in refused.items():
             timed = self._said.times[place] is not None
-            found.append((place, True, Thing(self._part(place), why, timed, self.arrived)))
+            found.append((place, True, Thing(self._part(place), why, timed, self._arrived)))
         return sorted(found, key=lambda one: one[:2])
 
     def _not_understood(self) -> Iterator[tuple[int, Part, Refused]]:

@@ -33,6 +33,9 @@ from iotd.model.series import Series
 _LARGE = 1_024
 """Readings of a batch that is worth a record of its own: it is not copied to be joined with others."""
 
+_LATEST = 1_000
+"""Things that were held last, among which that with the latest time is."""
+
 READING = "json"
 """The form of a reading that a guard or a shard has refused: it is held as one of `POST /readings` would be."""
 
@@ -133,12 +136,11 @@ class Intake:
         """See :meth:`iotd.intake.observer.Intake.arrivals`."""
         if (found := self._arrivals.get(source)) is None:
             try:
-                held = await self.held.latest(source, count=1)
+                held = await self.held.latest(source, count=_LATEST)
             except StateUnwritable:  # who has nothing to be held goes on
                 held = []
             found = self._arrivals.setdefault(source, Arrivals(self._newest_of))
-            for one in held:
-                found.held_upto(one.arrived)
+            found.held_upto(max((one.arrived for one in held if one.reason != SUPERSEDED), default=0))
         return found
 
     def _newest_of(self, number: int) -> int:
@@ -293,14 +295,14 @@ class SourceIntake:
         key: str | None = None,
         arrived: int | None = None,
         backlog: bool = False,
-        ahead: Callable[[int], bytes] | None = None,
+        ahead: bytes | None = None,
     ) -> Awaitable[list[Held]]:
         self._intake.spoke[self._source] = monotonic()
         return await self._observer.observe(messages, position, key=key, arrived=arrived, backlog=backlog, ahead=ahead)
 
     async def again(self, messages: Sequence[Message], arrived: int) -> Awaitable[list[Held]]:
         """As :meth:`observe`, of what is held since it arrived (ms): that the source speaks is not said by it."""
-        return await self._observer.observe(messages, arrived=arrived, again=True)
+        return await self._observer.observe(messages, arrived=arrived, held=True)
 
     def hurry(self) -> None:
         self._intake.accumulator.flush()

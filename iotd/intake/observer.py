@@ -105,17 +105,17 @@ class Observer:
         key: str | None = None,
         arrived: int | None = None,
         backlog: bool = False,
-        ahead: Callable[[int], bytes] | None = None,
-        again: bool = False,
+        ahead: bytes | None = None,
+        held: bool = False,
     ) -> Awaitable[list[Held]]:
         """See :meth:`iotd.sources.base.Intake.observe`.
 
         Args:
-            again: it is held, and tried again: what of it is held still was counted before.
+            held: it is held, and tried again: what of it is held still was counted before.
         """
         now = await self._intake.arrival()
         arrivals = await self._intake.arrivals(self._source)
-        repeated = key is not None or arrived is not None
+        again = key is not None or (arrived is not None and ahead is None)
         if arrived is None:
             arrived = now if key is None else await self._intake.requests.arrival(f"{self._source} {key}", now)
         world = self._intake.world
@@ -125,7 +125,7 @@ class Observer:
             past=None if backlog else world.bounds.past,
         )
         said = joined([one.columns() for one in messages])
-        handover = arrivals.handover(messages, said, arrived, arrived + bounds.future, again=repeated)
+        handover = arrivals.handover(messages, said, arrived, arrived + bounds.future, again=again)
         found = await translate(
             said,
             arrived,
@@ -137,7 +137,7 @@ class Observer:
         )
         refused = [self._held(thing) for thing in handover.things]
         if refused and ahead is not None:
-            await self._intake.note({self._source: ahead(handover.arrived)})
+            await self._intake.note({self._source: ahead})
         # what is held is on disk before the position that says so
         await self._intake.held.add(refused)
         positions = {} if position is None else {self._source: position}
@@ -150,7 +150,7 @@ class Observer:
                 UsageError
             ) as e:  # a reload takes its location away just now: it is understood anew when it comes again
                 raise StateUnwritable(str(e)) from None
-        return self._finish(written, found, refused, again=again)
+        return self._finish(written, found, refused, held=held)
 
     async def _register(self, series: Sequence[Series], originals: Mapping[Series, str]) -> Numbers:
         return await self._intake.register(series, self._source, originals)
@@ -168,12 +168,12 @@ class Observer:
         return admit
 
     async def _finish(
-        self, written: Awaitable[object] | None, found: Readings, refused: list[Held], *, again: bool
+        self, written: Awaitable[object] | None, found: Readings, refused: list[Held], *, held: bool
     ) -> list[Held]:
         if written is not None:
             await written
         counts = self._counts
-        counts.held += 0 if again else len(refused)
+        counts.held += 0 if held else len(refused)
         counts.nothing += found.nothing
         counts.timeless += found.timeless
         counts.ambiguous += found.ambiguous
@@ -181,5 +181,16 @@ class Observer:
 
     def _held(self, thing: Thing) -> Held:
         part, why = thing.part, thing.why
-        what = self._source, part.form, part.topic, part.payload
-        return Held(*what, thing.arrived, why.reason, why.detail, part.sensor, timed=thing.timed)
+        return Held(
+            self._source,
+            part.form,
+            part.topic,
+            part.payload,
+            thing.arrived,
+            why.reason,
+            why.detail,
+            part.sensor,
+            digest=part.digest,
+            timed=thing.timed,
+            known_by=part.known_by,
+        )

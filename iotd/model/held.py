@@ -23,6 +23,7 @@ class Held:
         id: its number, once it is held.
         timed: it has times of its own: the same once more, whenever it arrives, is a repeat.
         digest: once it is held, of what makes it one thing.
+        known_by: see :class:`iotd.model.observation.Piece`.
     """
 
     source: str
@@ -36,6 +37,7 @@ class Held:
     id: int = 0
     digest: bytes = b""
     timed: bool = False
+    known_by: bytes = b""
 
     def same(self, other: Held) -> bool:
         """Whether both are one thing, for whatever reasons it was held."""
@@ -45,8 +47,10 @@ class Held:
         """A digest of what makes it one thing: a repeat has the same."""
         if self.digest:
             return self.digest
-        texts = (self.form, self.topic, self.sensor, "" if self.timed else str(self.arrived))
+        texts = (self.form, self.topic, self.sensor, "" if self.timed or self.known_by else str(self.arrived))
         parts = (*(text.encode(errors="surrogatepass") for text in texts), self.payload)
+        if self.known_by and not self.timed:
+            parts = (*parts, self.known_by)
         whole = hashlib.blake2b(digest_size=16)
         for part in parts:
             whole.update(len(part).to_bytes(8, "big") + part)

@@ -115,6 +115,7 @@ class Part(NamedTuple):
 
     Attributes:
         first: the place within the message from which on the observations belong to what came as one.
+        known_by, digest: see :class:`Piece`.
     """
 
     form: str
@@ -122,6 +123,8 @@ class Part(NamedTuple):
     payload: bytes
     sensor: str
     first: int = 0
+    known_by: bytes = b""
+    digest: bytes = b""
 
 
 class Names(Protocol):
@@ -161,6 +164,9 @@ class Piece:
         form, topic, payload: what is held of it, where it can't be taken.
         why_not: why it says nothing that could be understood.
         sensor: of a payload with several sensors, the one that it is about; empty: all of them.
+        known_by: tells it from all others of its source, and a repeat has the same; empty: that has to be told by what
+            it is and when it arrived.
+        digest: that by which it is held already.
     """
 
     form: str
@@ -169,6 +175,8 @@ class Piece:
     said: Sequence[Observation]
     why_not: Refused | None = None
     sensor: str = ""
+    known_by: bytes = b""
+    digest: bytes = b""
 
     def __len__(self) -> int:
         return len(self.said)
@@ -181,12 +189,14 @@ class Piece:
         """See :class:`Message`."""
         one = self.said[at]
         sensor = self.sensor or (part_name(one) if len(self.said) > 1 else "")
-        return Part(self.form, self.topic, self.payload, sensor)
+        digest = self.digest if sensor == self.sensor else b""
+        return Part(self.form, self.topic, self.payload, sensor, known_by=self.known_by, digest=digest)
 
     def refused(self) -> Iterable[tuple[int, Part, Refused]]:
         """See :class:`Message`."""
         if self.why_not is not None:
-            yield 0, Part(self.form, self.topic, self.payload, self.sensor), self.why_not
+            what = self.form, self.topic, self.payload, self.sensor
+            yield 0, Part(*what, known_by=self.known_by, digest=self.digest), self.why_not
 
 
 class Pieces:

@@ -8,7 +8,7 @@ transaction as the readings, so that after a crash it goes on exactly behind wha
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -64,7 +64,7 @@ class Intake(Protocol):
         key: str | None = None,
         arrived: int | None = None,
         backlog: bool = False,
-        ahead: Callable[[int], bytes] | None = None,
+        ahead: bytes | None = None,
     ) -> Awaitable[Sequence[Held]]:
         """Takes messages as their sender put them: series are found by names, values and times are read and checked.
 
@@ -74,9 +74,10 @@ class Intake(Protocol):
         Args:
             position: is committed behind all of it.
             key: by which a repeat of the same message is known: what has no time of its own gets that of the first.
-            arrived: ms, where the messages arrived earlier: as ``ahead`` was told then; None: now.
-            ahead: makes another position, committed before any of it is held: it says that the messages were begun, and
-                at which time (ms), so that a source that is killed then can hand over the same as ``arrived`` then.
+            arrived: ms, where the messages arrived earlier, or, with ``ahead``, where the source has noted it; None:
+                now.
+            ahead: another position, committed before any of it is held: it says that the messages were begun, so that
+                a source that is killed then can hand over the same with the same ``arrived``.
             backlog: they were taken down earlier: their times may be as old as they are.
 
         Raises:

@@ -32,7 +32,8 @@ def pieces_of(held: Held, names: Names, source: object = None) -> list[Piece]:
     found = _read(held, names, source)
     if held.sensor:
         found = [replace(one, said=[s for s in one.said if part_name(s) == held.sensor]) for one in found]
-    return [Piece(held.form, held.topic, held.payload, one.said, one.why_not, sensor=held.sensor) for one in found]
+    what = held.form, held.topic, held.payload
+    return [Piece(*what, one.said, one.why_not, sensor=held.sensor, digest=held.digest) for one in found]
 
 
 def _read(held: Held, names: Names, source: object) -> Sequence[Piece]:

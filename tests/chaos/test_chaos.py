@@ -38,6 +38,7 @@ def chaos(redis: RedisBinaries, *args: str) -> Any:
     )
     print(done.stderr)  # the faults and when they struck, shown when the test fails
     assert done.returncode in (0, 1), done.stderr
+    print(done.stdout)  # what was wrong, whole
     return json.loads(done.stdout)
 
 

@@ -134,6 +134,20 @@ def test_what_was_begun_only_is_known_after_a_crash_until_it_is_finished() -> No
     assert Journal.decode(again.encode()).begun.first == Journal.decode(again.encode()).begun.end
 
 
+def test_a_message_goes_by_one_name_over_restarts_and_no_two_by_the_same() -> None:
+    journal = noted([message(1), message(2), message(3)])
+    names = [journal.name_of(place) for place in range(4)]
+    journal.confirmed(2)
+    again = after_a_crash(journal)
+    repeats = again.repeats()
+    place = repeats.place_of(message(3)._replace(again=True))
+    assert place is not None
+    assert again.name_of(place) == names[2]
+    assert again.name_of(again.end) == names[3]
+    again.anew(5)
+    assert again.name_of(again.end) not in names
+
+
 def test_what_comes_behind_ends_what_was_begun() -> None:
     again = Journal.decode(noted([message(1)]).encode(Begun(0, 1, 1234)))
     again.add([entry_of(message(2))])

@@ -242,10 +242,13 @@ async def test_many_of_one_sensor_without_a_time_are_held_each_and_taken_each(
     rig = observing.rig
     several = [untimed("t", n, n + 0.5, n) for n in range(5)]
     pieces = [untimed("t", 20), *several, untimed("u", 20)]
-    held = await observing.take([Pieces(pieces)])
-    if again:  # we were killed before they were acknowledged, and they come again
+    for n, one in enumerate(pieces):
+        one.known_by = b"%d" % n
+    await observing.take([Pieces(pieces)], arrived=NOW, ahead=b"begun")
+    if again:  # we were killed before they were acknowledged, and they come again, some by some
         rig.now += 7_000
-        await observing.take([Pieces(pieces)], arrived=held[0].arrived)
+        for some in (pieces[:3], pieces[3:4], pieces[4:]):
+            await observing.take([Pieces(some)], arrived=NOW, ahead=b"begun")
     assert len(await rig.held()) == 7
     rig.intake.use(world({"salon": (), "attic": ()}))
     rig.intake.locations.add("attic")

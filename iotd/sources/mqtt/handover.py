@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import NamedTuple
 
 from iotd.model.errors import StateError, StateUnwritable
@@ -16,7 +16,7 @@ from iotd.sources.mqtt.connection import Connection
 from iotd.sources.mqtt.journal import Begun, Entry, Journal, Repeats, entry_of
 from iotd.sources.mqtt.memory import Memory
 from iotd.sources.mqtt.packets import V5, Publish
-from iotd.sources.mqtt.presets.base import Delivery
+from iotd.sources.mqtt.presets.base import Delivery, Heard
 from iotd.sources.mqtt.reading import Read, Reading
 
 log = get_logger(__name__)
@@ -170,12 +170,10 @@ class Handover:
         if message.retained and why_not is not None:
             self.counts["retained_refused"] += 1
             log.warning("retained_not_read", source=self._name, topic=message.topic[:200], reason=str(why_not))
-        if not preset:
-            self.counts["unknown_topic"] += 1
-        elif heard.notes or heard.presence:
-            self.news |= self._memory.hear(preset, message.topic, heard, self._clock.now())
-        elif not message.payload:
-            self._memory.forget(preset, message.topic)
+        self._remember(preset, message, heard)
+        if piece is not None and message.qos:
+            at = self.journal.end + len(found.entries) if place is None else place
+            piece.known_by = self.journal.name_of(at)
         if place is not None:
             self.counts["repeats"] += 1
             found.repeated = place + 1
@@ -196,6 +194,14 @@ class Handover:
         else:
             self.counts["qos0"] += 1
 
+    def _remember(self, preset: str, message: Publish, heard: Heard) -> None:
+        if not preset:
+            self.counts["unknown_topic"] += 1
+        elif heard.notes or heard.presence:
+            self.news |= self._memory.hear(preset, message.topic, heard, self._clock.now())
+        elif not message.payload:
+            self._memory.forget(preset, message.topic)
+
     async def _finish(self, found: _Sorted) -> None:
         """Hands over again what was begun before we were killed, as if it arrived then."""
         if not found.begun:
@@ -208,7 +214,7 @@ class Handover:
             [piece for _, retained, piece in found.begun if piece is not None and retained is so]
             for so in (False, True)
         )
-        await (await self._hand_over(live, retained, position, ahead=lambda _: still_begun, arrived=arrived))
+        await (await self._hand_over(live, retained, position, arrived=arrived, ahead=still_begun))
 
     def _read(self, message: Publish) -> Read:
         connection = 0 if self._current is None else self._current.number
@@ -218,23 +224,13 @@ class Handover:
     async def _observe(self, found: _Sorted) -> asyncio.Future[object] | None:
         if not found.live and not found.retained:
             return None
-        end = self.journal.end
-        begun = Begun(end - len(found.entries), end, 0)
+        arrived, end = self._clock.now(), self.journal.end
+        ahead = self.journal.encode(Begun(end - len(found.entries), end, arrived))
         position = self.journal.encode()
-
-        def ahead(arrived: int) -> bytes:
-            return self.journal.encode(begun._replace(arrived=arrived))
-
-        return self._started(await self._hand_over(found.live, found.retained, position, ahead=ahead))
+        return self._started(await self._hand_over(found.live, found.retained, position, arrived=arrived, ahead=ahead))
 
     async def _hand_over(
-        self,
-        live: Sequence[Piece],
-        retained: Sequence[Piece],
-        position: bytes,
-        *,
-        ahead: Callable[[int], bytes],
-        arrived: int | None = None,
+        self, live: Sequence[Piece], retained: Sequence[Piece], position: bytes, *, arrived: int, ahead: bytes
     ) -> Awaitable[object]:
         if retained:
             # these have times of their own, as old as they are: to take one again changes nothing

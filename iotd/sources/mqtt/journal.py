@@ -6,7 +6,8 @@ each message is noted here, and what is noted is the source's position: it is co
 readings. On a resumed session the repeats at its beginning are found here, and are only acknowledged.
 
 What is held is in another file than the log. So where something of a message has to be held, it is noted before, as
-*begun*, with its arrival: a repeat of such a one is handed over again, as one that arrived then, and is held once.
+*begun*, with its arrival: a repeat of such a one is handed over again, as one that arrived then. It is held once, known
+by its place, whatever comes together with it this time.
 
 A packet id alone does not do: brokers use ids again. Nor does DUP: a publisher's own repeat comes as another message.
 """
@@ -21,8 +22,9 @@ import xxhash
 
 from iotd.sources.mqtt.packets import Publish
 
-_FORMAT = 1
-_HEAD = struct.Struct("<BQHHHQ")
+_FORMAT = 2
+_HEAD = struct.Struct("<BQQHHHQ")
+_NAME = struct.Struct("<QQ")
 _ENTRY = struct.Struct("<HQ")
 _MOST = 6_000
 """Messages that are noted: a position has 64 KiB at most."""
@@ -101,6 +103,10 @@ class Journal:
         uses ids again, or was set back and has forgotten our PUBACK. Nobody can tell."""
         return entry in self._had or entry in self._had_before
 
+    def name_of(self, place: int) -> bytes:
+        """By which the message at a place is known, also after a restart."""
+        return _NAME.pack(self.session, place)
+
     def finished(self, place: int) -> None:
         """A message that was begun is on disk, and those before it."""
         self.begun = self.begun._replace(first=place + 1)
@@ -123,17 +129,17 @@ class Journal:
         """
         first, end, arrived = begun or self.begun
         open_ = (max(0, first - self.begin), max(0, end - self.begin)) if first < end else (0, 0)
-        return _HEAD.pack(_FORMAT, self.session, self.end - self.begin, *open_, arrived) + self._packed
+        return _HEAD.pack(_FORMAT, self.session, self.begin, self.end - self.begin, *open_, arrived) + self._packed
 
     @classmethod
     def decode(cls, position: bytes | None) -> Journal:
         """From a position; of one that is not of this form nothing is known."""
         found = cls()
         if position is not None and len(position) >= _HEAD.size:
-            form, session, count, first, end, arrived = _HEAD.unpack_from(position)
+            form, session, begin, count, first, end, arrived = _HEAD.unpack_from(position)
             if form == _FORMAT and len(position) == _HEAD.size + count * _ENTRY.size:
-                found.session = session
-                found.begun = Begun(first, end, arrived)
+                found.session, found.begin = session, begin
+                found.begun = Begun(begin + first, begin + end, arrived)
                 found._packed += position[_HEAD.size :]
         return found
 
