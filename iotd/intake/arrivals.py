@@ -7,14 +7,13 @@ its subject.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 
 from iotd.model.errors import Refused
-from iotd.model.observation import Columns, Message, Part, Subject
+from iotd.model.instants import NEVER
+from iotd.model.observation import Columns, Message, Part, Subject, Together
 
 
 @dataclass(slots=True)
@@ -22,11 +21,15 @@ class Thing:
     """Something that can't be taken.
 
     Attributes:
+        place: among all that is said; of what could not be understood that of the observation that comes next.
+        said: whether it is an observation.
         timed: it has a time of its own.
         arrived: ms, when it arrived; without a time of its own the first of its readings gets this one, and each
             further one of a subject the next.
     """
 
+    place: int
+    said: bool
     part: Part
     why: Refused
     timed: bool
@@ -36,37 +39,35 @@ class Thing:
 class Arrivals:
     """What has been given to one source's readings and things, as far as it is not past."""
 
-    def __init__(self, newest: Callable[[int], int]) -> None:
+    def __init__(self, newest: Callable[[int], int], held: int = 0) -> None:
         """
         Args:
             newest: the newest time (ms) of a series, by its number.
+            held: something of the source is held with this time (ms), of an earlier run.
         """
         self.newest = newest
-        self._taken = 0
+        self._taken = held
         self._held: dict[Hashable, int] = {}
 
-    def held_upto(self, time: int) -> None:
-        """Something of the source is held with this time (ms), of an earlier run."""
-        self._taken = max(self._taken, time)
-
-    def handover(
+    def stamping(
         self, messages: Sequence[Message], said: Columns, arrived: int, last: int, *, again: bool = False
-    ) -> Handover:
-        """The times of messages that come together.
+    ) -> Stamping:
+        """Gives times to messages that come together.
 
         Args:
             said: by the messages, one after the other.
             arrived, last: ms: the first time to give, and the last.
             again: they may come again as they are, or have: each gets the time that it had, whatever came since.
         """
-        return Handover(self, messages, said, arrived, last, again=again)
+        arrivals = Arrivals(lambda number: NEVER) if again else self
+        return Stamping(arrivals, messages, said, arrived, last, again=again)
 
     def apart(self, numbers: Sequence[int], arrived: int, last: int, given: dict[int, int]) -> list[int]:
         """Times for readings, each of which its series has not got yet, as far ahead as a time may be.
 
         Args:
             numbers: of their series.
-            given: by these, the newest times given in this handover; it is kept up to date.
+            given: by these, the newest times given so far to what comes together; it is kept up to date.
         """
         times = []
         for number in numbers:
@@ -126,8 +127,8 @@ class _Unit:
         return before
 
 
-class Handover:
-    """The times of what comes together; call it once.
+class Stamping:
+    """Gives times to what comes together; call it once.
 
     Attributes:
         things: what can't be taken, in its order.
@@ -136,12 +137,11 @@ class Handover:
     def __init__(
         self, arrivals: Arrivals, messages: Sequence[Message], said: Columns, arrived: int, last: int, *, again: bool
     ) -> None:
-        self._arrived = arrived
         self.things: list[Thing] = []
         self._arrivals = arrivals
-        self._messages = messages
-        self._ends = list(accumulate(map(len, messages)))
+        self._messages = Together(messages)
         self._said = said
+        self._arrived = arrived
         self._last = last
         self._again = again
 
@@ -156,29 +156,26 @@ class Handover:
             The readings' times, ms.
         """
         arrivals = self._arrivals
-        things = self._refused(refused)
-        self.things = [thing for _, _, thing in things]
-        untimed = [one for one in things if not one[-1].timed]
-        if not self._again:
-            arrivals.forget(self._arrived)
-            if not untimed and not arrivals.open:
-                return arrivals.apart(numbers, self._arrived, self._last, {})
+        arrivals.forget(self._arrived)
+        self.things = self._refused(refused)
+        untimed = [thing for thing in self.things if not thing.timed]
+        if not (untimed or arrivals.open or self._again):
+            return arrivals.apart(numbers, self._arrived, self._last, {})
         times = self._stamp(self._units(places, untimed), dict(zip(places, numbers, strict=True)))
         return [times[place] for place in places]
 
     def _stamp(self, units: Sequence[_Unit], number_at: Mapping[int, int]) -> dict[int, int]:
-        arrivals, arrived, last = self._arrivals, self._arrived, self._last
+        arrivals, begin, last = self._arrivals, self._arrived, self._last
         bound, free = (units, []) if self._again else _divided(units)
-        begin = arrived
-        if bound and not self._again:
+        if bound:
             newest = [arrivals.newest(number_at[place]) for unit in bound for place, _ in unit.readings]
-            begin = arrivals.begin({name for unit in bound for name in unit.names}, arrived)
+            begin = arrivals.begin({name for unit in bound for name in unit.names}, begin)
             begin = min(max([begin, *(one + 1 for one in newest if one < last)]), last)
         times: dict[int, int] = {}
         given: dict[int, int] = {}
         for unit in free:  # as if the others were not there
             its = [place for place, _ in unit.readings]
-            first = min(max(arrived, arrivals.behind(unit.names)), last)
+            first = min(max(self._arrived, arrivals.behind(unit.names)), last)
             found = arrivals.apart([number_at[place] for place in its], first, last, given)
             times |= zip(its, found, strict=True)
         counts: Counter[Hashable] = Counter()
@@ -188,39 +185,26 @@ class Handover:
             times |= {place: min(begin + nth + further, last) for place, further in unit.readings}
             for thing in unit.things:
                 thing.arrived = min(begin + nth, last)
-            if not self._again:
-                arrivals.hold(unit.names, min(begin + nth + unit.span - 1, last))
+            arrivals.hold(unit.names, min(begin + nth + unit.span - 1, last))
         return times
 
-    def _refused(self, refused: Mapping[int, Refused]) -> list[tuple[int, bool, Thing]]:
-        """The things in their order, with their places, and whether it is an observation that stands there."""
-        found = []
-        for place, part, why in self._not_understood():
-            found.append((place, False, Thing(part, why, False, self._arrived)))
-        for place, why in refused.items():
-            timed = self._said.times[place] is not None
-            found.append((place, True, Thing(self._part(place), why, timed, self._arrived)))
-        return sorted(found, key=lambda one: one[:2])
+    def _refused(self, refused: Mapping[int, Refused]) -> list[Thing]:
+        """The things in their order."""
+        arrived, said = self._arrived, self._said
+        found = [Thing(place, False, part, why, False, arrived) for place, part, why in self._messages.refused()]
+        found += [
+            Thing(place, True, self._messages.part(place), why, said.times[place] is not None, arrived)
+            for place, why in refused.items()
+        ]
+        return sorted(found, key=lambda one: (one.place, one.said))
 
-    def _not_understood(self) -> Iterator[tuple[int, Part, Refused]]:
-        begin = 0
-        for message, end in zip(self._messages, self._ends, strict=True):
-            for place, part, why in message.refused():
-                yield begin + place, part, why
-            begin = end
-
-    def _part(self, place: int) -> Part:
-        at = bisect_right(self._ends, place)
-        begin = self._ends[at - 1] if at else 0
-        part = self._messages[at].part(place - begin)
-        return part._replace(first=begin + part.first)
-
-    def _units(self, places: Sequence[int], untimed: Sequence[tuple[int, bool, Thing]]) -> list[_Unit]:
+    def _units(self, places: Sequence[int], untimed: Sequence[Thing]) -> list[_Unit]:
         """What belongs together, in its order."""
         units: dict[Hashable, _Unit] = {}
         readings: list[tuple[int, bool, Thing | None]] = [(place, True, None) for place in places]
-        for place, said, thing in sorted([*readings, *untimed], key=lambda one: one[:2]):
-            part = self._part(place) if thing is None else thing.part
+        things = [(thing.place, thing.said, thing) for thing in untimed]
+        for place, said, thing in sorted([*readings, *things], key=lambda one: one[:2]):
+            part = self._messages.part(place) if thing is None else thing.part
             # what was not understood stands by itself
             unit = units.setdefault((part.topic, part.first, None if said else len(units)), _Unit({part.topic}))
             if said:

@@ -47,6 +47,8 @@ _AGAIN = "UPDATE held SET reason = ?1, detail = ?2 WHERE source = ?3 AND digest 
 _TELL_EVERY_S = 600.0
 _TOLD = 1_000
 """Reasons of which it is known when they were logged last."""
+_LATEST = 1_000
+"""Things that were held last, among which that with the latest arrival is."""
 _CUT_TO = 0.9
 """Of the bound: what is let go is let go in larger pieces."""
 
@@ -139,6 +141,16 @@ class HeldStore:
             StateUnwritable: the file can't be read.
         """
         return await self._found(f"{_SELECT} ORDER BY id DESC LIMIT ?2", (source, count))
+
+    async def newest_arrival(self, source: str, *, but_for: str) -> int:
+        """The latest arrival (ms) among what was held last of a source, but for one reason; 0: nothing is held.
+
+        Raises:
+            StateUnwritable: the file can't be read.
+        """
+        last = f"SELECT arrived FROM held WHERE source = ? AND reason != ? ORDER BY id DESC LIMIT {_LATEST}"
+        query = f"SELECT coalesce(max(arrived), 0) FROM ({last})"
+        return await self._reading(lambda db: int(db.execute(query, (source, but_for)).fetchone()[0]))
 
     async def remove(self, ids: Sequence[int]) -> None:
         """Forgets what was taken since, or what a person does not want.

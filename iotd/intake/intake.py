@@ -33,9 +33,6 @@ from iotd.model.series import Series
 _LARGE = 1_024
 """Readings of a batch that is worth a record of its own: it is not copied to be joined with others."""
 
-_LATEST = 1_000
-"""Things that were held last, among which that with the latest time is."""
-
 READING = "json"
 """The form of a reading that a guard or a shard has refused: it is held as one of `POST /readings` would be."""
 
@@ -136,11 +133,10 @@ class Intake:
         """See :meth:`iotd.intake.observer.Intake.arrivals`."""
         if (found := self._arrivals.get(source)) is None:
             try:
-                held = await self.held.latest(source, count=_LATEST)
+                held = await self.held.newest_arrival(source, but_for=SUPERSEDED)
             except StateUnwritable:  # who has nothing to be held goes on
-                held = []
-            found = self._arrivals.setdefault(source, Arrivals(self._newest_of))
-            found.held_upto(max((one.arrived for one in held if one.reason != SUPERSEDED), default=0))
+                held = 0
+            found = self._arrivals.setdefault(source, Arrivals(self._newest_of, held))
         return found
 
     def _newest_of(self, number: int) -> int:

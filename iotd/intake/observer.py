@@ -125,7 +125,7 @@ class Observer:
             past=None if backlog else world.bounds.past,
         )
         said = joined([one.columns() for one in messages])
-        handover = arrivals.handover(messages, said, arrived, arrived + bounds.future, again=again)
+        stamping = arrivals.stamping(messages, said, arrived, arrived + bounds.future, again=again)
         found = await translate(
             said,
             arrived,
@@ -133,9 +133,9 @@ class Observer:
             bounds=bounds,
             register=self._register,
             admit=self._admission(world.series_limit),
-            stamp=handover,
+            stamp=stamping,
         )
-        refused = [self._held(thing) for thing in handover.things]
+        refused = [self._held(thing) for thing in stamping.things]
         if refused and ahead is not None:
             await self._intake.note({self._source: ahead})
         # what is held is on disk before the position that says so

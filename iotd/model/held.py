@@ -47,10 +47,9 @@ class Held:
         """A digest of what makes it one thing: a repeat has the same."""
         if self.digest:
             return self.digest
-        texts = (self.form, self.topic, self.sensor, "" if self.timed or self.known_by else str(self.arrived))
-        parts = (*(text.encode(errors="surrogatepass") for text in texts), self.payload)
-        if self.known_by and not self.timed:
-            parts = (*parts, self.known_by)
+        told_by = b"" if self.timed else self.known_by or str(self.arrived).encode()
+        texts = (self.form, self.topic, self.sensor)
+        parts = (*(text.encode(errors="surrogatepass") for text in texts), told_by, self.payload)
         whole = hashlib.blake2b(digest_size=16)
         for part in parts:
             whole.update(len(part).to_bytes(8, "big") + part)

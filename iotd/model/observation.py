@@ -158,7 +158,7 @@ class Message(Protocol):
 
 @dataclass(slots=True)  # not frozen, as Observation
 class Piece:
-    """A message, or a part of one, that is taken by itself or held by itself; it never changes.
+    """A message, or a part of one, that is taken by itself or held by itself; once handed over it never changes.
 
     Attributes:
         form, topic, payload: what is held of it, where it can't be taken.
@@ -194,18 +194,41 @@ class Piece:
 
     def refused(self) -> Iterable[tuple[int, Part, Refused]]:
         """See :class:`Message`."""
-        if self.why_not is not None:
-            what = self.form, self.topic, self.payload, self.sensor
-            yield 0, Part(*what, known_by=self.known_by, digest=self.digest), self.why_not
+        if self.why_not is None:
+            return ()
+        what = self.form, self.topic, self.payload, self.sensor
+        return ((0, Part(*what, known_by=self.known_by, digest=self.digest), self.why_not),)
 
 
-class Pieces:
+class Together:
+    """The parts of messages that came together, by places that count through all of them."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._messages = messages
+        self._ends = list(accumulate(map(len, messages)))
+
+    def part(self, at: int) -> Part:
+        """See :class:`Message`."""
+        n = bisect_right(self._ends, at)
+        begin = self._ends[n - 1] if n else 0
+        part = self._messages[n].part(at - begin)
+        return part._replace(first=begin + part.first)
+
+    def refused(self) -> Iterable[tuple[int, Part, Refused]]:
+        """See :class:`Message`."""
+        begin = 0
+        for message, end in zip(self._messages, self._ends, strict=True):
+            for place, part, why in message.refused():
+                yield begin + place, part._replace(first=begin + part.first), why
+            begin = end
+
+
+class Pieces(Together):
     """Pieces that came together, as one message: what is to be found of each subject is found once for all of them."""
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
-        self._pieces = pieces
+        super().__init__(pieces)
         self._said = [one for piece in pieces for one in piece.said]
-        self._ends = list(accumulate([len(piece.said) for piece in pieces]))
 
     def __len__(self) -> int:
         return len(self._said)
@@ -213,19 +236,6 @@ class Pieces:
     def columns(self) -> Columns:
         """See :class:`Message`."""
         return Columns.of(self._said)
-
-    def part(self, at: int) -> Part:
-        """See :class:`Message`."""
-        n = bisect_right(self._ends, at)
-        first = self._ends[n - 1] if n else 0
-        return self._pieces[n].part(at - first)._replace(first=first)
-
-    def refused(self) -> Iterable[tuple[int, Part, Refused]]:
-        """See :class:`Message`."""
-        for piece, end in zip(self._pieces, self._ends, strict=True):
-            if piece.why_not is not None:
-                first = end - len(piece)
-                yield from [(first, part._replace(first=first), why) for _, part, why in piece.refused()]
 
 
 def part_name(one: Observation | Subject) -> str:

@@ -44,12 +44,12 @@ def test_no_two_have_one_time_and_the_same_once_more_has_the_times_that_it_had(
         places = [place for place, (_, _, take) in enumerate(whole) if take]
         numbers = [whole[place][1] for place in places]
         refused = {place: WHY for place, (_, _, take) in enumerate(whole) if not take}
-        handover = arrivals.handover(messages, columns, now, now + LAST)
-        times = handover(places, numbers, refused)
+        stamping = arrivals.stamping(messages, columns, now, now + LAST)
+        times = stamping(places, numbers, refused)
         assert all(now <= time <= now + LAST for time in times)
 
         # as it is known by a key, it may come again after any other
-        by_key = [one.handover(messages, columns, now, now + LAST, again=True) for one in (arrivals, fresh)]
+        by_key = [one.stamping(messages, columns, now, now + LAST, again=True) for one in (arrivals, fresh)]
         assert by_key[0](places, numbers, refused) == by_key[1](places, numbers, refused)
         assert by_key[0].things == by_key[1].things
 
@@ -58,7 +58,7 @@ def test_no_two_have_one_time_and_the_same_once_more_has_the_times_that_it_had(
             newest[sensor] = max(newest[sensor], time)
             by_sensor[sensor].append(time)
             of_topic[topic].append(time)
-        for part, arrived in {(thing.part, thing.arrived) for thing in handover.things}:  # each is held once
+        for part, arrived in {(thing.part, thing.arrived) for thing in stamping.things}:  # each is held once
             topic, found = its[int(part.payload)]
             if found is None:
                 unknown[topic].append(arrived)

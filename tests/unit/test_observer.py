@@ -259,3 +259,12 @@ async def test_many_of_one_sensor_without_a_time_are_held_each_and_taken_each(
         await rig.intake.held.add(kept)
     found = dict(await observing.values("attic"))
     assert [value for _, value in sorted(found.items())] == [20, *(v for n in range(5) for v in (n, n + 0.5, n)), 20]
+
+
+async def test_what_was_held_before_a_restart_keeps_its_time_for_itself(tmp_path: Path) -> None:
+    for run in range(2):
+        async with opened(tmp_path) as rig:
+            source = rig.intake.of("mqtt")
+            await (await source.observe([Pieces([untimed("t", 20), untimed("u", 20), untimed("t", run)])]))
+            held = [one.arrived for one in await rig.held()]
+            assert len(set(held)) == 3 * (run + 1)
