@@ -30,7 +30,7 @@ LATER = T0 + 400 * 24 * HOUR
 """After a long time without any point."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # as long as its server: a worker may come back to a module
 def bucket(influxdb: InfluxServer) -> str:
     """Two sensors at once, a point of Home Assistant, one of Telegraf, and texts that need quotes."""
     name = influxdb.make_bucket("house ${x}")
